@@ -1,0 +1,113 @@
+//! What an agent is to the gateway: something that turns a conversation into a stream of events.
+//!
+//! Built-in backends are [`sim`] and [`model`]. A backend knows nothing of lanes, wire formats or
+//! storage; it gets a turn and a [`RunContext`] and yields [`run::Event`]s.
+
+pub mod model;
+pub mod sim;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ids::{RunId, SessionKey, WireId};
+use crate::run::{self, Event, Message, ModelRef, RunError};
+
+/// Most steered messages that wait for one running agent.
+pub const INBOX_MESSAGES_MAX: usize = 20;
+
+/// What an agent yields: events until `Event::Finished`, or one failure that ends the stream.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event, RunError>> + Send>>;
+
+/// A backend that answers turns.
+///
+/// # Contract
+/// * A stream ends with [`Event::Finished`], with an `Err`, or because it was dropped.
+/// * Dropping the stream stops all work for the run and closes what it opened.
+/// * When [`RunContext::cancel`] fires the stream should end soon; what it yields later is ignored,
+///   and it is dropped after the abort grace.
+/// * `run` itself must not block and must not fail: failures travel in the stream.
+pub trait Agent: Send + Sync + fmt::Debug {
+    /// Starts one turn.
+    fn run(&self, turn: AgentTurn, context: RunContext) -> EventStream;
+
+    /// The model this agent uses when the turn names none.
+    fn model(&self) -> ModelRef;
+
+    /// Where the stream is polled.
+    fn isolation(&self) -> Isolation {
+        Isolation::Task
+    }
+}
+
+/// Where a backend's stream is polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// In the run's own task: only for backends that are known to yield (the built-in ones).
+    Inline,
+    /// In a task of its own on the backend runtime, so that a backend that never yields holds up
+    /// neither the scheduler nor any connection.
+    Task,
+}
+
+/// What an agent is to answer.
+#[derive(Clone, Debug, Default)]
+pub struct AgentTurn {
+    /// The turn as the caller wrote it.
+    pub turn: run::Turn,
+    /// The stored conversation before it, oldest first.
+    pub session: Vec<Message>,
+}
+
+/// What surrounds one turn.
+#[derive(Debug)]
+pub struct RunContext {
+    /// The run.
+    pub run_id: RunId,
+    /// The id peers know it by.
+    pub wire_id: WireId,
+    /// The session it belongs to.
+    pub session: SessionKey,
+    /// When the gateway will cut the run, if it will.
+    pub deadline: Option<Instant>,
+    /// Fires when the run is to end.
+    pub cancel: CancellationToken,
+    /// Messages steered into the run; an agent may ignore it.
+    pub inbox: Inbox,
+}
+
+/// Messages steered into a running turn; bounded by [`INBOX_MESSAGES_MAX`].
+#[derive(Debug)]
+pub struct Inbox {
+    messages: mpsc::Receiver<Steered>,
+}
+
+/// A message steered into a running turn.
+#[derive(Debug)]
+pub struct Steered {
+    /// The wire id of the input.
+    pub wire_id: WireId,
+    /// The message.
+    pub message: Message,
+}
+
+impl Inbox {
+    /// An inbox and the sender that fills it.
+    pub fn new() -> (mpsc::Sender<Steered>, Self) {
+        let (sender, messages) = mpsc::channel(INBOX_MESSAGES_MAX);
+        (sender, Self { messages })
+    }
+
+    /// Takes a message that waits, if one does.
+    pub fn try_take(&mut self) -> Option<Steered> {
+        self.messages.try_recv().ok()
+    }
+}
+
+/// A clonable reference to a backend.
+pub type AgentRef = Arc<dyn Agent>;

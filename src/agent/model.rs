@@ -1,0 +1,1 @@
+//! An agent in front of an OpenAI-compatible model server.

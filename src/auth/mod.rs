@@ -1,0 +1,97 @@
+//! Who a peer is and what it may do: one authentication story and one authorization table for both
+//! fronts.
+//!
+//! Knows request heads and `connect` credentials, but neither sockets nor wire shapes.
+
+mod credential;
+mod head;
+mod limiter;
+mod origin;
+mod scope;
+
+pub use credential::{AuthConfig, AuthMode, Authenticator, ConnectAuth, Secret};
+pub use head::{Head, HeadError, Locality, ProxyPolicy};
+pub use limiter::{FailureLimiter, LimiterConfig, Verdict};
+pub use origin::{OriginPolicy, OriginRefusal};
+pub use scope::{Operation, Scope, ScopeSet};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ErrorCode;
+
+/// Who a request or connection acts for, after authentication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// How it proved itself.
+    pub method: AuthMethod,
+    /// Stable name of the credential, for fairness and idempotency; never the secret.
+    pub credential: Arc<str>,
+    /// The device that proved itself, if one did.
+    pub device: Option<Arc<str>>,
+    /// What it may do.
+    pub scopes: ScopeSet,
+    /// Where it comes from.
+    pub locality: Locality,
+    /// Generation of the secret it used: a rotation closes connections of older generations.
+    pub generation: u64,
+}
+
+/// How a peer proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthMethod {
+    /// The shared token.
+    Token,
+    /// The shared password.
+    Password,
+    /// The gateway asks for no secret.
+    None,
+    /// A token issued to a paired device.
+    DeviceToken,
+}
+
+impl AuthMethod {
+    /// The name in `hello-ok.auth.method`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Password => "password",
+            Self::None => "none",
+            Self::DeviceToken => "device-token",
+        }
+    }
+}
+
+/// Why a peer was not authenticated (`protocol-facts` §3.3, `http-facts` §2.3).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No credential, or none of the right kind, was offered. Not counted as a failure.
+    #[error("no {} was offered", .0.as_str())]
+    Missing(AuthMethod),
+    /// The credential is wrong. Counted.
+    #[error("the {} is wrong", .0.as_str())]
+    Mismatch(AuthMethod),
+    /// Too many failures from this address; even the right secret is refused.
+    #[error("locked out after too many failures")]
+    LockedOut {
+        /// How long the lock still holds.
+        retry_after: Duration,
+    },
+    /// Forwarding headers came from a peer that is not a trusted proxy.
+    #[error("forwarding headers from a peer that is not a trusted proxy")]
+    ProxyAttribution,
+    /// A browser origin that is not allowed.
+    #[error("browser origin refused: {0}")]
+    Origin(OriginRefusal),
+}
+
+impl AuthError {
+    /// The class of the failure.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing(_) | Self::Mismatch(_) => ErrorCode::Unauthorized,
+            Self::LockedOut { .. } => ErrorCode::RateLimited,
+            Self::ProxyAttribution | Self::Origin(_) => ErrorCode::Forbidden,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! A small native client for the command line, tests and benches.

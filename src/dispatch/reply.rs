@@ -1,0 +1,158 @@
+//! What dispatch answers, free of any wire format.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::events::Log;
+use crate::ids::{EntryId, SessionId, SessionKey, WireId};
+use crate::run::{Entry, RunInfo, Terminal};
+use crate::session::{RunRecord, SessionRecord};
+
+use super::views::AgentEntry;
+
+/// A run that was accepted.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Its identity card.
+    pub info: Arc<RunInfo>,
+    /// Its events.
+    pub log: Arc<Log>,
+    /// The transcript it writes to; `None` for an ephemeral run.
+    pub session_id: Option<SessionId>,
+    /// Position of the user's message in the transcript.
+    pub user_n: Option<u64>,
+    /// The agent that answers.
+    pub agent: Arc<AgentEntry>,
+}
+
+/// The answer to a request for a run.
+#[derive(Clone, Debug)]
+pub enum Started {
+    /// A new run.
+    New(Admitted),
+    /// The key is known and its run has not ended. `log` is there unless the run belongs to an
+    /// earlier process.
+    InFlight {
+        /// Id the caller knows.
+        wire_id: WireId,
+        /// The session.
+        session: SessionKey,
+        /// The run's events.
+        log: Option<Arc<Log>>,
+    },
+    /// The key is known and its run ended like this.
+    Ended(EndedRun),
+    /// The message was a stop command.
+    Stopped(Aborted),
+}
+
+/// A run that ended, from its log or from the ledger.
+#[derive(Clone, Debug)]
+pub struct EndedRun {
+    /// Id the caller knows.
+    pub wire_id: WireId,
+    /// The session.
+    pub session: SessionKey,
+    /// How it ended.
+    pub terminal: Arc<Terminal>,
+    /// The answer text, as far as it is known.
+    pub text: String,
+    /// The run's row, when it came from the ledger.
+    pub record: Option<Arc<RunRecord>>,
+}
+
+/// What was stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aborted {
+    /// The runs that end because of this call.
+    pub runs: Vec<WireId>,
+}
+
+/// The answer of `agent.wait`.
+#[derive(Clone, Debug)]
+pub enum Waited {
+    /// The run ended.
+    Ended(EndedRun),
+    /// The run waits for its lane and the time is over.
+    Queued,
+    /// The run is active, or unknown, and the time is over.
+    Running,
+}
+
+/// Part of a session's transcript, and what is under way in it.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Canonical key.
+    pub key: SessionKey,
+    /// The session; `None` when it does not exist.
+    pub session: Option<SessionRecord>,
+    /// The messages, oldest first.
+    pub entries: Vec<Entry>,
+    /// Entries the transcript has in all.
+    pub total: u64,
+    /// The active run.
+    pub in_flight: Option<InFlight>,
+    /// Runs that wait, in order.
+    pub waiting: Vec<Arc<RunInfo>>,
+    /// Whether the caller's cursor belongs to another transcript or is too old.
+    pub reset: bool,
+}
+
+/// An active run, as a client that just came needs it.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    /// The run.
+    pub info: Arc<RunInfo>,
+    /// Its answer so far.
+    pub text: String,
+    /// When the agent was started, in wall-clock milliseconds.
+    pub started_at_ms: Option<u64>,
+}
+
+/// A session and what lists show beside it.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// The session.
+    pub record: SessionRecord,
+    /// Runs that have not ended, in the order they were accepted.
+    pub active: Vec<Arc<RunInfo>>,
+    /// The first user message, when asked for.
+    pub first_text: Option<String>,
+    /// The last message, when asked for.
+    pub last_text: Option<String>,
+}
+
+/// A page of sessions.
+#[derive(Clone, Debug)]
+pub struct SessionsPage {
+    /// The sessions, newest first.
+    pub sessions: Vec<SessionView>,
+    /// How many match in all.
+    pub total: u64,
+}
+
+/// What `chat.inject` wrote.
+#[derive(Clone, Debug)]
+pub struct Injected {
+    /// Id of the message.
+    pub id: EntryId,
+    /// The session.
+    pub key: SessionKey,
+    /// The message.
+    pub entry: Arc<Entry>,
+}
+
+/// The numbers of `status` and the metrics route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusReport {
+    /// Runs that are active.
+    pub active: u64,
+    /// Runs that wait.
+    pub waiting: u64,
+    /// Lanes that exist; 0 when nothing runs or waits.
+    pub lanes: u64,
+    /// How long the process runs.
+    pub uptime: Duration,
+    /// Sessions in the ledger.
+    pub sessions: u64,
+}

@@ -1,0 +1,201 @@
+//! What the fronts ask for, free of any wire format.
+
+use std::time::Duration;
+
+use crate::auth::Principal;
+use crate::events::ChangeReason;
+use crate::ids::{ConnectionId, SessionId, WireId};
+use crate::run::{Image, OnDisconnect, QueueMode, Turn};
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// After authentication.
+    pub principal: Principal,
+    /// The connection the request came in on.
+    pub connection: Option<ConnectionId>,
+    /// The user the caller speaks for, inside its credential (HTTP `user`).
+    pub user: Option<String>,
+}
+
+/// Which agent a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentChoice {
+    /// None: the default agent.
+    Default,
+    /// This one, as the caller wrote it.
+    Named(String),
+}
+
+/// Which session an HTTP call belongs to (`http-facts` §3.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpSession {
+    /// `x-openclaw-session-key`, as the caller wrote it.
+    Key(String),
+    /// The OpenAI `user`.
+    User(String),
+    /// A fresh one for this call.
+    Fresh,
+}
+
+/// A chat completion over HTTP.
+#[derive(Clone, Debug)]
+pub struct ChatCompletion {
+    /// Id of the answer (`chatcmpl_<uuid>`); also the run's wire id.
+    pub wire_id: WireId,
+    /// The agent.
+    pub agent: AgentChoice,
+    /// The session.
+    pub session: HttpSession,
+    /// What to answer.
+    pub turn: Turn,
+    /// What a disconnect does.
+    pub on_disconnect: OnDisconnect,
+    /// The `Idempotency-Key` header.
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the request body, for the idempotency check.
+    pub fingerprint: [u8; 32],
+}
+
+/// The native method `agent`.
+#[derive(Clone, Debug, Default)]
+pub struct AgentRun {
+    /// What to answer.
+    pub message: String,
+    /// Becomes the run's wire id.
+    pub idempotency_key: String,
+    /// The agent.
+    pub agent_id: Option<String>,
+    /// The session.
+    pub session_key: Option<String>,
+    /// Must be the session's transcript, when given.
+    pub session_id: Option<String>,
+    /// Bound of this run; zero is no bound.
+    pub timeout: Option<Duration>,
+    /// Text added to the agent's system text.
+    pub extra_system: Option<String>,
+    /// Another model (`provider/model`).
+    pub model: Option<String>,
+    /// Images that come with the message.
+    pub images: Vec<Image>,
+    /// A label for a session this call makes.
+    pub label: Option<String>,
+}
+
+/// The native method `chat.send` and its relatives.
+#[derive(Clone, Debug, Default)]
+pub struct ChatSend {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Must be the session's transcript, when given.
+    pub session_id: Option<String>,
+    /// The message.
+    pub message: String,
+    /// Becomes the run's wire id.
+    pub idempotency_key: String,
+    /// Bound of this run; zero is no bound.
+    pub timeout: Option<Duration>,
+    /// What to do when the session is busy; `None` leaves it to session and configuration.
+    pub queue_mode: Option<QueueMode>,
+    /// The mode when neither call, session nor configuration names one: by protocol version.
+    pub queue_mode_default: Option<QueueMode>,
+    /// Images that come with the message.
+    pub images: Vec<Image>,
+    /// Whether a session that does not exist is an error (`sessions.send`).
+    pub must_exist: bool,
+}
+
+/// The native method `chat.abort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatAbort {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Only this run.
+    pub run_id: Option<String>,
+}
+
+/// The native method `chat.inject`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatInject {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// The text.
+    pub message: String,
+    /// A short label.
+    pub label: Option<String>,
+}
+
+/// The native method `chat.history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Leave out this many of the newest messages.
+    pub skip: u64,
+    /// At most this many messages.
+    pub limit: u32,
+    /// Only what comes after this position, when given.
+    pub after: Option<HistoryCursor>,
+}
+
+/// A place in a transcript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryCursor {
+    /// The transcript.
+    pub session_id: SessionId,
+    /// Position of the last entry the reader has.
+    pub n: u64,
+}
+
+/// The native method `sessions.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionList {
+    /// Only sessions of this agent.
+    pub agent_id: Option<String>,
+    /// Only sessions used in the last minutes.
+    pub active_minutes: Option<u64>,
+    /// Only the session with this label.
+    pub label: Option<String>,
+    /// Only sessions that contain this text.
+    pub search: Option<String>,
+    /// Skip this many.
+    pub offset: u64,
+    /// At most this many.
+    pub limit: u32,
+    /// Read the first user message of each session for a title.
+    pub with_titles: bool,
+    /// Read the last message of each session.
+    pub with_last_message: bool,
+}
+
+/// How `sessions.resolve` names a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionName {
+    /// By key.
+    Key(String),
+    /// By transcript id.
+    Id(String),
+    /// By label.
+    Label(String),
+}
+
+/// The native method `sessions.reset`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionReset {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// `New` or `Reset`.
+    pub reason: ChangeReason,
+    /// Must be the session's transcript, when given.
+    pub expected_session_id: Option<String>,
+}

@@ -1,0 +1,305 @@
+//! The events of one run, kept once for every reader.
+//!
+//! Appending never waits for a reader. Answer text and calls of client tools are kept until the log
+//! goes (the run's output cap bounds them); everything else is kept up to a byte limit, oldest
+//! dropped first, and a reader that missed some is told so.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::run::{Event, RunInfo, Terminal};
+
+/// Most text deltas that get a sequence number of their own; later ones share the last number.
+const TEXT_MARKS_MAX: usize = 262_144;
+
+/// How much a log may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes of events that are neither text nor client tool calls.
+    pub event_bytes_max: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            event_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// One thing in a log beside text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The agent was started, at this wall-clock millisecond.
+    Started {
+        /// Wall-clock milliseconds.
+        at_ms: u64,
+    },
+    /// Something the agent yielded; never `Event::Text`.
+    Event(Event),
+}
+
+impl Record {
+    /// Whether losing this record would lose part of the answer.
+    const fn is_answer(&self) -> bool {
+        match self {
+            Self::Started { .. } => true,
+            Self::Event(event) => matches!(
+                event,
+                Event::Text(_) | Event::ToolCall(_) | Event::Usage(_) | Event::Finished(_)
+            ),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        const OVERHEAD: usize = 64;
+        let body = match self {
+            Self::Started { .. } => 0,
+            Self::Event(event) => match event {
+                Event::Text(text) | Event::Reasoning(text) => text.len(),
+                Event::ToolStart {
+                    name,
+                    arguments: value,
+                    ..
+                }
+                | Event::ToolUpdate {
+                    name,
+                    partial: value,
+                    ..
+                }
+                | Event::ToolResult {
+                    name,
+                    result: value,
+                    ..
+                } => name.len() + json_bytes(value),
+                Event::ToolCall(delta) => delta.arguments.len(),
+                Event::Usage(_) | Event::Finished(_) => 0,
+            },
+        };
+        OVERHEAD + body
+    }
+}
+
+/// A close upper bound of what a JSON value occupies, without encoding it.
+fn json_bytes(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 16,
+        Value::String(text) => 24 + text.len(),
+        Value::Array(items) => 24 + items.iter().map(json_bytes).sum::<usize>(),
+        Value::Object(map) => {
+            24 + map
+                .iter()
+                .map(|(key, value)| 48 + key.len() + json_bytes(value))
+                .sum::<usize>()
+        }
+    }
+}
+
+/// The bounded log of one run.
+#[derive(Debug)]
+pub struct Log {
+    info: Arc<RunInfo>,
+    limits: LogLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Sequence number of the last thing appended; the first is 1.
+    pub(super) seq: u64,
+    /// The whole answer so far.
+    pub(super) text: String,
+    /// For each text delta: its sequence number and where it ends in `text`.
+    pub(super) marks: Vec<(u64, usize)>,
+    /// Records that are part of the answer.
+    pub(super) answer: Vec<(u64, Arc<Record>)>,
+    /// Other records, bounded by bytes.
+    pub(super) extra: VecDeque<(u64, Arc<Record>)>,
+    extra_bytes: usize,
+    /// Sequence number of the last record that was dropped; 0 when none was.
+    pub(super) dropped_through: u64,
+    pub(super) terminal: Option<Arc<Terminal>>,
+    wakers: Vec<Option<Waker>>,
+}
+
+impl Log {
+    /// An empty log for a run.
+    pub fn new(info: Arc<RunInfo>, limits: LogLimits) -> Arc<Self> {
+        Arc::new(Self {
+            info,
+            limits,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whose events these are.
+    pub fn info(&self) -> &Arc<RunInfo> {
+        &self.info
+    }
+
+    /// Adds answer text. Ignored once the log is closed.
+    pub fn append_text(&self, delta: &str) {
+        if delta.is_empty() {
+            return;
+        }
+        let wakers = {
+            let mut state = self.lock();
+            if state.terminal.is_some() {
+                return;
+            }
+            state.text.push_str(delta);
+            state.seq += 1;
+            let mark = (state.seq, state.text.len());
+            if state.marks.len() < TEXT_MARKS_MAX {
+                state.marks.push(mark);
+            } else if let Some(last) = state.marks.last_mut() {
+                *last = mark;
+            }
+            state.take_wakers()
+        };
+        wake(wakers);
+    }
+
+    /// Adds a record. Ignored once the log is closed.
+    pub fn append(&self, record: Record) {
+        let wakers = {
+            let mut state = self.lock();
+            if state.terminal.is_some() {
+                return;
+            }
+            state.seq += 1;
+            let seq = state.seq;
+            if record.is_answer() {
+                state.answer.push((seq, Arc::new(record)));
+            } else {
+                state.push_extra(seq, record, self.limits.event_bytes_max);
+            }
+            state.take_wakers()
+        };
+        wake(wakers);
+    }
+
+    /// Closes the log with the run's one terminal; true for the first call, false later.
+    pub fn close(&self, terminal: Terminal) -> bool {
+        let wakers = {
+            let mut state = self.lock();
+            if state.terminal.is_some() {
+                return false;
+            }
+            state.seq += 1;
+            state.terminal = Some(Arc::new(terminal));
+            state.text.shrink_to_fit();
+            state.take_wakers()
+        };
+        wake(wakers);
+        true
+    }
+
+    /// How the run ended, once it has.
+    pub fn terminal(&self) -> Option<Arc<Terminal>> {
+        self.lock().terminal.clone()
+    }
+
+    /// The answer so far.
+    pub fn text(&self) -> String {
+        self.lock().text.clone()
+    }
+
+    /// Bytes of answer text so far.
+    pub fn text_bytes(&self) -> usize {
+        self.lock().text.len()
+    }
+
+    /// Every record kept so far, in order.
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        let state = self.lock();
+        let mut all: Vec<_> = state.answer.iter().chain(&state.extra).cloned().collect();
+        drop(state);
+        all.sort_unstable_by_key(|(seq, _)| *seq);
+        all.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// The bytes the log holds, for the limit on logs of ended runs.
+    pub fn bytes(&self) -> usize {
+        let state = self.lock();
+        let answer: usize = state.answer.iter().map(|(_, record)| record.bytes()).sum();
+        size_of::<Self>()
+            + state.text.capacity()
+            + 16 * state.marks.len()
+            + answer
+            + state.extra_bytes
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here can panic half-way, so a poisoned lock still guards whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push_extra(&mut self, seq: u64, record: Record, bytes_max: usize) {
+        self.extra_bytes += record.bytes();
+        self.extra.push_back((seq, Arc::new(record)));
+        while self.extra_bytes > bytes_max {
+            let Some((dropped, record)) = self.extra.pop_front() else {
+                break;
+            };
+            self.extra_bytes -= record.bytes();
+            self.dropped_through = dropped;
+        }
+    }
+
+    /// Registers a reader and returns its slot.
+    pub(super) fn join(&mut self) -> usize {
+        if let Some(free) = self.wakers.iter().position(Option::is_none) {
+            self.set_waker(free, Waker::noop());
+            return free;
+        }
+        self.wakers.push(Some(Waker::noop().clone()));
+        self.wakers.len() - 1
+    }
+
+    pub(super) fn leave(&mut self, slot: usize) {
+        if let Some(waker) = self.wakers.get_mut(slot) {
+            *waker = None;
+        }
+    }
+
+    pub(super) fn set_waker(&mut self, slot: usize, waker: &Waker) {
+        if let Some(place) = self.wakers.get_mut(slot) {
+            match place {
+                Some(old) => old.clone_from(waker),
+                None => *place = Some(waker.clone()),
+            }
+        }
+    }
+
+    fn take_wakers(&mut self) -> Wakers {
+        let mut wakers = Wakers::default();
+        for waker in self.wakers.iter_mut().flatten() {
+            let taken = std::mem::replace(waker, Waker::noop().clone());
+            match wakers.first {
+                None => wakers.first = Some(taken),
+                Some(_) => wakers.rest.push(taken),
+            }
+        }
+        wakers
+    }
+}
+
+/// Wakers to call after the lock is gone; one reader, the usual case, allocates nothing.
+#[derive(Default)]
+struct Wakers {
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+}
+
+fn wake(wakers: Wakers) {
+    wakers
+        .first
+        .into_iter()
+        .chain(wakers.rest)
+        .for_each(Waker::wake);
+}

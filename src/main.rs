@@ -1,0 +1,3 @@
+//! The `clawport` binary.
+
+fn main() {}

@@ -1,0 +1,70 @@
+//! Who asked for a run, where it belongs, and what happens when the asker leaves.
+
+use std::sync::Arc;
+
+use crate::ids::{AgentId, ConnectionId, RunId, SessionKey, WireId};
+
+/// The identity card of a run: fixed at acceptance, shared by everybody who handles the run.
+#[derive(Clone, Debug)]
+pub struct RunInfo {
+    /// Internal id; primary key in the ledger.
+    pub run_id: RunId,
+    /// The id peers use.
+    pub wire_id: WireId,
+    /// Canonical session key; also the lane.
+    pub session: SessionKey,
+    /// The agent that runs.
+    pub agent: AgentId,
+    /// Who asked, for fairness, idempotency and the right to abort.
+    pub owner: Owner,
+    /// Which front accepted it.
+    pub front: Front,
+    /// Whether the session is kept.
+    pub storage: Storage,
+    /// What a disconnect of the asker does.
+    pub on_disconnect: OnDisconnect,
+    /// Wall-clock time of acceptance, in milliseconds.
+    pub accepted_at_ms: u64,
+}
+
+/// The asker of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The credential, as a stable digest name (`token`, `password`, `none`, `device:<id>`).
+    pub credential: Arc<str>,
+    /// The user, device or connection inside that credential.
+    pub party: Arc<str>,
+    /// The device that connected, if it proved itself.
+    pub device: Option<Arc<str>>,
+    /// The connection the request came in on.
+    pub connection: Option<ConnectionId>,
+}
+
+/// The dialect a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Front {
+    /// The OpenAI-compatible HTTP adapter.
+    Http,
+    /// The native protocol, method `agent`.
+    NativeAgent,
+    /// The native protocol, method `chat.send` and its relatives.
+    NativeChat,
+}
+
+/// Whether a session outlives its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// Transcript and run row are in the ledger.
+    Stored,
+    /// Lane and log like any run, nothing stored (`design.md` §6).
+    Ephemeral,
+}
+
+/// What happens to a run when the connection that asked for it goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnDisconnect {
+    /// The run is cancelled: nobody else waits for the answer.
+    CancelRun,
+    /// The run goes on for the session.
+    Continue,
+}

@@ -1,0 +1,63 @@
+//! Bounds of sockets and of both fronts.
+
+use std::time::Duration;
+
+/// Bounds of sockets and of both fronts (`gateway.limits` and neighbours).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportConfig {
+    /// Accepted sockets at once.
+    pub connections_max: u32,
+    /// Upgraded sockets of one address that have not authenticated.
+    pub preauth_per_address_max: u32,
+    /// Bytes of a request head.
+    pub head_bytes_max: usize,
+    /// How long a head may take, the idle wait on a fresh connection included.
+    pub head_timeout: Duration,
+    /// Bytes of a request body.
+    pub body_bytes_max: usize,
+    /// How long a whole body may take.
+    pub body_timeout: Duration,
+    /// How long a kept connection may be silent between requests.
+    pub idle_timeout: Duration,
+    /// Bytes that may wait for one native peer.
+    pub outbox_bytes_max: usize,
+    /// How long one write to a peer may take.
+    pub write_timeout: Duration,
+    /// How long a native peer may take to authenticate.
+    pub handshake_timeout: Duration,
+    /// Time between `tick` events.
+    pub tick_interval: Duration,
+    /// Time between `health` events.
+    pub health_interval: Duration,
+    /// Time between WebSocket pings, and the time a pong may take.
+    pub ping_interval: Duration,
+    /// Silence after which a stream of a chat completion gets a comment line.
+    pub sse_heartbeat: Duration,
+    /// Whether `POST /v1/chat/completions` and its neighbours exist.
+    pub chat_enabled: bool,
+    /// Value of `Strict-Transport-Security`, when configured.
+    pub strict_transport_security: Option<String>,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            preauth_per_address_max: 32,
+            head_bytes_max: 64 * 1024,
+            head_timeout: Duration::from_secs(15),
+            body_bytes_max: 20 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            outbox_bytes_max: 50 * 1024 * 1024,
+            write_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(15),
+            tick_interval: Duration::from_secs(30),
+            health_interval: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(25),
+            sse_heartbeat: Duration::from_secs(15),
+            chat_enabled: false,
+            strict_transport_security: None,
+        }
+    }
+}

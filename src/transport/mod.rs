@@ -1,0 +1,5 @@
+//! Sockets: the listener, the sniffer, and the two fronts.
+
+mod config;
+
+pub use config::TransportConfig;
