@@ -111,6 +111,9 @@ pub struct NewRun {
     pub idempotency: Option<IdempotencyScope>,
     /// When it was accepted, in wall-clock milliseconds.
     pub accepted_at_ms: u64,
+    /// Set when the run holds its slot already, so that acceptance and start are one commit:
+    /// after a crash a run without it has certainly not been started.
+    pub started_at_ms: Option<u64>,
 }
 
 /// What an idempotency key is unique in, and what it was first used for.
@@ -285,7 +288,7 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Accepts a run: session, run row, input entries and idempotency entry in one commit.
     fn begin_run(&self, begin: BeginRun) -> BoxFuture<'_, Result<Begun, LedgerError>>;
 
-    /// Notes that the agent of a run was started.
+    /// Notes, durably, that the agent of a run is about to be started; for runs that had to wait.
     fn start_run(
         &self,
         lease: Lease,

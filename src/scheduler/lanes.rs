@@ -1,0 +1,795 @@
+//! The pure core of the scheduler: which run is active, which wait, which goes next.
+//!
+//! Owns lanes, caps and their deadlines. Knows no tasks, no clock (callers pass `now`), no agents.
+//! An idle lane holds no memory.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ids::{AgentId, RunId, SessionKey};
+
+use super::fair::{Claim, FairQueue};
+
+/// Caps of the whole gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Active runs in all.
+    pub active_max: u32,
+    /// Waiting runs in all.
+    pub waiting_max: u32,
+    /// Waiting runs in one lane.
+    pub lane_waiting_max: u32,
+    /// How long a run may wait.
+    pub wait: Duration,
+}
+
+/// A run that asks for its lane.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The run.
+    pub run: RunId,
+    /// Its lane.
+    pub lane: SessionKey,
+    /// Its agent.
+    pub agent: AgentId,
+    /// Active runs the agent may have.
+    pub agent_active_max: u32,
+    /// The agent's share beside other agents.
+    pub agent_weight: u32,
+    /// The credential that asks.
+    pub credential: Arc<str>,
+    /// The user, device or connection inside it.
+    pub party: Arc<str>,
+    /// How long its backend may take to end after it was cancelled.
+    pub grace: Duration,
+}
+
+/// Why a run was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its lane has as many waiting runs as it may.
+    LaneFull,
+    /// The gateway has as many waiting runs as it may.
+    GatewayFull,
+    /// No new runs are taken.
+    Draining,
+}
+
+/// Where a taken run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds a slot: start it.
+    Active,
+    /// It waits; [`Action::Start`] or [`Action::Expire`] follows.
+    Waiting,
+}
+
+/// What the owner must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start this run: it holds a slot now.
+    Start(RunId),
+    /// End this run: it waited too long and has left its lane.
+    Expire(RunId),
+    /// The slot of this run was taken back: its backend did not end within its grace.
+    Reclaim(RunId),
+}
+
+/// What a cancellation met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The run waited and has left its lane.
+    Waiting,
+    /// The run is active: signal it. Its slot comes back at the latest after its grace.
+    Active,
+    /// The run has no slot and does not wait.
+    Unknown,
+}
+
+/// Lanes, caps and deadlines.
+#[derive(Debug)]
+pub struct Lanes {
+    caps: Caps,
+    lanes: HashMap<SessionKey, Lane>,
+    runs: HashMap<RunId, Place>,
+    /// Slots by agent; as many entries as there are configured agents.
+    agents: HashMap<AgentId, AgentSlots>,
+    ready: FairQueue,
+    deadlines: BTreeSet<(Instant, RunId)>,
+    actions: VecDeque<Action>,
+    active: u32,
+    waiting: u32,
+    draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    active: Option<RunId>,
+    waiting: VecDeque<RunId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct AgentSlots {
+    active: u32,
+    active_max: u32,
+}
+
+#[derive(Debug)]
+struct Place {
+    lane: SessionKey,
+    claim: Claim,
+    grace: Duration,
+    state: State,
+    deadline: Option<Instant>,
+}
+
+impl Place {
+    fn new(submission: Submission) -> Self {
+        Self {
+            lane: submission.lane,
+            claim: Claim {
+                credential: submission.credential,
+                party: submission.party,
+                agent: submission.agent,
+                weight: submission.agent_weight,
+            },
+            grace: submission.grace,
+            state: State::Waiting,
+            deadline: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Active,
+}
+
+impl Lanes {
+    /// No lanes yet.
+    pub fn new(caps: Caps) -> Self {
+        Self {
+            caps,
+            lanes: HashMap::new(),
+            runs: HashMap::new(),
+            agents: HashMap::new(),
+            ready: FairQueue::default(),
+            deadlines: BTreeSet::new(),
+            actions: VecDeque::new(),
+            active: 0,
+            waiting: 0,
+            draining: false,
+        }
+    }
+
+    /// Takes a run into its lane.
+    ///
+    /// # Errors
+    /// [`Refusal`] when a bound is reached; nothing has changed then.
+    pub fn submit(&mut self, submission: Submission, now: Instant) -> Result<Standing, Refusal> {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let waiting = self
+            .lanes
+            .get(&submission.lane)
+            .map(|lane| lane.waiting.len());
+        let has_slots = self.has_slots(&submission);
+        // Ready lanes that wait for the same slots go first.
+        let starts = waiting.is_none() && self.ready.len() == 0 && has_slots;
+        if !starts {
+            if waiting.unwrap_or(0)
+                >= usize::try_from(self.caps.lane_waiting_max).unwrap_or(usize::MAX)
+            {
+                return Err(Refusal::LaneFull);
+            }
+            if self.waiting >= self.caps.waiting_max {
+                return Err(Refusal::GatewayFull);
+            }
+        }
+        let (run, key) = (submission.run, submission.lane.clone());
+        self.runs.insert(run, Place::new(submission));
+        if starts {
+            self.activate(run);
+            return Ok(Standing::Active);
+        }
+        self.enqueue(run, &key, now);
+        Ok(self.standing_after_refill(run))
+    }
+
+    /// Cancels a run: a waiting one leaves its lane, an active one must end within its grace.
+    pub fn cancel(&mut self, run: RunId, now: Instant) -> Cancelled {
+        let Some(place) = self.runs.get(&run) else {
+            return Cancelled::Unknown;
+        };
+        match place.state {
+            State::Waiting => {
+                self.remove(run);
+                Cancelled::Waiting
+            }
+            State::Active => {
+                let reclaim_at = now + place.grace;
+                let sooner = place.deadline.is_none_or(|deadline| reclaim_at < deadline);
+                if sooner {
+                    self.set_deadline(run, Some(reclaim_at));
+                }
+                Cancelled::Active
+            }
+        }
+    }
+
+    /// Takes note that a run ended, or never began: its place is free. Unknown runs are ignored,
+    /// so a backend that ends after its slot was reclaimed changes nothing.
+    pub fn finished(&mut self, run: RunId) {
+        self.remove(run);
+    }
+
+    /// Refuses new runs from now on.
+    pub const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Lets deadlines up to `now` pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, run)) = self.deadlines.first().copied() {
+            if at > now {
+                break;
+            }
+            let Some(place) = self.runs.get(&run) else {
+                self.deadlines.remove(&(at, run));
+                continue;
+            };
+            let action = match place.state {
+                State::Waiting => Action::Expire(run),
+                State::Active => Action::Reclaim(run),
+            };
+            self.actions.push_back(action);
+            self.remove(run);
+        }
+    }
+
+    /// The next deadline.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Active runs.
+    pub const fn active(&self) -> u32 {
+        self.active
+    }
+
+    /// Waiting runs.
+    pub const fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    /// Lanes that have a run; 0 when the gateway is idle.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Runs of a lane: the active one, then the waiting ones in order.
+    pub fn runs_in(&self, lane: &SessionKey) -> Vec<RunId> {
+        self.lanes
+            .get(lane)
+            .map(|lane| lane.active.iter().chain(&lane.waiting).copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// Every run that is active or waits.
+    pub fn runs(&self) -> Vec<RunId> {
+        self.runs.keys().copied().collect()
+    }
+
+    /// Notes the agent's cap, which a reload may have changed, and says whether it has a slot.
+    fn has_slots(&mut self, submission: &Submission) -> bool {
+        let slots = self.agents.entry(submission.agent.clone()).or_default();
+        slots.active_max = submission.agent_active_max;
+        self.active < self.caps.active_max && slots.active < slots.active_max
+    }
+
+    /// Puts a run at the end of its lane; the lane becomes ready if it was idle.
+    fn enqueue(&mut self, run: RunId, key: &SessionKey, now: Instant) {
+        let lane = self.lanes.entry(key.clone()).or_default();
+        lane.waiting.push_back(run);
+        let is_head = lane.active.is_none() && lane.waiting.len() == 1;
+        self.waiting += 1;
+        self.set_deadline(run, now.checked_add(self.caps.wait));
+        if is_head && let Some(place) = self.runs.get(&run) {
+            self.ready.push(&place.claim, key.clone());
+        }
+    }
+
+    fn standing_after_refill(&mut self, run: RunId) -> Standing {
+        self.refill();
+        let started = self
+            .actions
+            .iter()
+            .position(|action| *action == Action::Start(run));
+        match started {
+            Some(index) => {
+                self.actions.remove(index);
+                Standing::Active
+            }
+            None => Standing::Waiting,
+        }
+    }
+
+    /// Starts ready lanes while there are slots.
+    fn refill(&mut self) {
+        while self.active < self.caps.active_max {
+            let Some(key) = self.pop_ready() else { return };
+            let Some(head) = self
+                .lanes
+                .get(&key)
+                .and_then(|lane| lane.waiting.front().copied())
+            else {
+                continue;
+            };
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.waiting.pop_front();
+            }
+            self.waiting -= 1;
+            self.activate(head);
+            self.actions.push_back(Action::Start(head));
+        }
+    }
+
+    fn pop_ready(&mut self) -> Option<SessionKey> {
+        let agents = &self.agents;
+        self.ready
+            .pop(|agent| agents.get(agent).is_some_and(|s| s.active < s.active_max))
+    }
+
+    fn activate(&mut self, run: RunId) {
+        let Some(place) = self.runs.get_mut(&run) else {
+            return;
+        };
+        place.state = State::Active;
+        if let Some(slots) = self.agents.get_mut(&place.claim.agent) {
+            slots.active += 1;
+        }
+        self.lanes.entry(place.lane.clone()).or_default().active = Some(run);
+        self.active += 1;
+        self.set_deadline(run, None);
+    }
+
+    /// Takes a run out, whatever its state, and lets the next one go.
+    fn remove(&mut self, run: RunId) {
+        self.set_deadline(run, None);
+        let Some(place) = self.runs.remove(&run) else {
+            return;
+        };
+        match place.state {
+            State::Waiting => self.leave_queue(run, &place),
+            State::Active => self.leave_slot(&place),
+        }
+        self.refill();
+    }
+
+    fn leave_queue(&mut self, run: RunId, place: &Place) {
+        let Some(lane) = self.lanes.get_mut(&place.lane) else {
+            return;
+        };
+        let was_ready = lane.active.is_none() && lane.waiting.front() == Some(&run);
+        lane.waiting.retain(|other| *other != run);
+        self.waiting -= 1;
+        if was_ready {
+            self.ready.remove(&place.claim, &place.lane);
+            self.make_ready(&place.lane);
+        }
+    }
+
+    fn leave_slot(&mut self, place: &Place) {
+        if let Some(slots) = self.agents.get_mut(&place.claim.agent) {
+            slots.active -= 1;
+        }
+        self.active -= 1;
+        if let Some(lane) = self.lanes.get_mut(&place.lane) {
+            lane.active = None;
+        }
+        self.make_ready(&place.lane);
+    }
+
+    /// Queues an idle lane for a slot, or forgets it when nothing waits in it.
+    fn make_ready(&mut self, key: &SessionKey) {
+        let Some(lane) = self.lanes.get(key) else {
+            return;
+        };
+        match lane.waiting.front().and_then(|head| self.runs.get(head)) {
+            Some(head) => self.ready.push(&head.claim, key.clone()),
+            None => {
+                self.lanes.remove(key);
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, run: RunId, deadline: Option<Instant>) {
+        let Some(place) = self.runs.get_mut(&run) else {
+            return;
+        };
+        if let Some(old) = place.deadline.take() {
+            self.deadlines.remove(&(old, run));
+        }
+        place.deadline = deadline;
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, run));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn caps() -> Caps {
+        Caps {
+            active_max: 3,
+            waiting_max: 12,
+            lane_waiting_max: 4,
+            wait: Duration::from_secs(100),
+        }
+    }
+
+    fn run_id(n: u64) -> RunId {
+        RunId::from_uuid(Uuid::from_u64_pair(0, n))
+    }
+
+    fn submission(n: u64, lane: u8, agent: u8, party: u8) -> Submission {
+        Submission {
+            run: run_id(n),
+            lane: SessionKey::from_canonical(format!("agent:a{agent}:{lane}")),
+            agent: AgentId::parse(&format!("a{agent}")).unwrap(),
+            agent_active_max: 2,
+            agent_weight: 1,
+            credential: format!("c{}", party % 2).into(),
+            party: format!("p{party}").into(),
+            grace: Duration::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn a_lane_runs_one_at_a_time_in_order() {
+        let mut lanes = Lanes::new(caps());
+        let now = Instant::now();
+        assert_eq!(
+            lanes.submit(submission(1, 0, 0, 0), now),
+            Ok(Standing::Active)
+        );
+        assert_eq!(
+            lanes.submit(submission(2, 0, 0, 0), now),
+            Ok(Standing::Waiting)
+        );
+        assert_eq!(
+            lanes.submit(submission(3, 0, 0, 0), now),
+            Ok(Standing::Waiting)
+        );
+        assert_eq!(lanes.cancel(run_id(2), now), Cancelled::Waiting);
+        assert_eq!(lanes.poll_action(), None);
+        lanes.finished(run_id(1));
+        assert_eq!(lanes.poll_action(), Some(Action::Start(run_id(3))));
+        lanes.finished(run_id(3));
+        assert_eq!((lanes.lanes(), lanes.active(), lanes.waiting()), (0, 0, 0));
+        assert_eq!(lanes.poll_timeout(), None);
+    }
+
+    #[test]
+    fn bounds_refuse_and_change_nothing() {
+        let mut lanes = Lanes::new(Caps {
+            waiting_max: 5,
+            ..caps()
+        });
+        let now = Instant::now();
+        for n in 0..5 {
+            lanes.submit(submission(n, 0, 0, 0), now).unwrap();
+        }
+        assert_eq!(
+            lanes.submit(submission(5, 0, 0, 0), now),
+            Err(Refusal::LaneFull)
+        );
+        lanes.submit(submission(6, 1, 0, 0), now).unwrap();
+        lanes.submit(submission(7, 2, 0, 0), now).unwrap();
+        assert_eq!(
+            lanes.submit(submission(8, 2, 0, 0), now),
+            Err(Refusal::GatewayFull)
+        );
+        assert_eq!((lanes.active(), lanes.waiting(), lanes.lanes()), (2, 5, 3));
+        lanes.drain();
+        assert_eq!(
+            lanes.submit(submission(9, 9, 1, 0), now),
+            Err(Refusal::Draining)
+        );
+    }
+
+    #[test]
+    fn a_full_agent_does_not_hold_up_another() {
+        let mut lanes = Lanes::new(caps());
+        let now = Instant::now();
+        for n in 0..3 {
+            lanes
+                .submit(submission(n, u8::try_from(n).unwrap(), 0, 0), now)
+                .unwrap();
+        }
+        assert_eq!(
+            lanes.submit(submission(9, 9, 1, 0), now),
+            Ok(Standing::Active)
+        );
+    }
+
+    #[test]
+    fn a_backend_that_does_not_end_loses_its_slot_after_its_grace() {
+        let mut lanes = Lanes::new(caps());
+        let now = Instant::now();
+        lanes.submit(submission(1, 0, 0, 0), now).unwrap();
+        lanes.submit(submission(2, 0, 0, 0), now).unwrap();
+        assert_eq!(lanes.cancel(run_id(1), now), Cancelled::Active);
+        assert_eq!(lanes.poll_timeout(), Some(now + Duration::from_secs(2)));
+        lanes.handle_timeout(now + Duration::from_secs(2));
+        assert_eq!(lanes.poll_action(), Some(Action::Reclaim(run_id(1))));
+        assert_eq!(lanes.poll_action(), Some(Action::Start(run_id(2))));
+        lanes.finished(run_id(1));
+        assert_eq!(lanes.active(), 1);
+    }
+
+    #[test]
+    fn a_run_that_waits_too_long_leaves() {
+        let mut lanes = Lanes::new(caps());
+        let now = Instant::now();
+        lanes.submit(submission(1, 0, 0, 0), now).unwrap();
+        lanes.submit(submission(2, 0, 0, 0), now).unwrap();
+        lanes.handle_timeout(now + Duration::from_secs(100));
+        assert_eq!(lanes.poll_action(), Some(Action::Expire(run_id(2))));
+        assert_eq!((lanes.active(), lanes.waiting()), (1, 0));
+    }
+
+    /// The light user's last run comes at twice its number of runs: strict alternation.
+    #[test]
+    fn a_flood_of_one_user_does_not_starve_another() {
+        let caps = Caps {
+            active_max: 4,
+            waiting_max: 20_000,
+            ..caps()
+        };
+        let mut lanes = Lanes::new(caps);
+        let now = Instant::now();
+        let submit = |lanes: &mut Lanes, n: u64, party: &str| {
+            let mut run = submission(n, 0, 0, 0);
+            run.lane = SessionKey::from_canonical(format!("agent:a0:{n}"));
+            run.agent_active_max = 1000;
+            run.party = party.into();
+            lanes.submit(run, now).unwrap()
+        };
+        let mut running: VecDeque<u64> = VecDeque::new();
+        for n in 0..10_000 {
+            if submit(&mut lanes, n, "heavy") == Standing::Active {
+                running.push_back(n);
+            }
+        }
+        for n in 10_000..10_100 {
+            submit(&mut lanes, n, "light");
+        }
+        let (mut ended, mut last_light) = (0, 0);
+        while let Some(n) = running.pop_front() {
+            ended += 1;
+            if n >= 10_000 {
+                last_light = ended;
+            }
+            lanes.finished(run_id(n));
+            while let Some(Action::Start(run)) = lanes.poll_action() {
+                running.push_back(run.as_uuid().as_u64_pair().1);
+            }
+        }
+        assert_eq!(ended, 10_100);
+        assert!(
+            last_light <= 204,
+            "the last light run ended at position {last_light}"
+        );
+        assert_eq!(lanes.lanes(), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Submit { lane: u8, agent: u8, party: u8 },
+        Finish(prop::sample::Index),
+        Cancel(prop::sample::Index),
+        Wait(u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0u8..5, 0u8..2, 0u8..4)
+                .prop_map(|(lane, agent, party)| Op::Submit { lane, agent, party }),
+            3 => any::<prop::sample::Index>().prop_map(Op::Finish),
+            1 => any::<prop::sample::Index>().prop_map(Op::Cancel),
+            1 => (0u8..120).prop_map(Op::Wait),
+        ]
+    }
+
+    /// What the lanes must look like, kept in the simplest possible way.
+    #[derive(Debug, Default)]
+    struct Model {
+        /// Lane -> runs in order; the first is active if it is in `active`.
+        lanes: BTreeMap<String, Vec<u64>>,
+        /// Run -> when its slot comes back, if it was cancelled.
+        active: BTreeMap<u64, (String, String, Option<Instant>)>,
+        waiting: BTreeMap<u64, (String, String, Instant)>,
+    }
+
+    impl Model {
+        fn agent_active(&self, agent: &str) -> usize {
+            self.active
+                .values()
+                .filter(|(_, of, _)| of == agent)
+                .count()
+        }
+
+        fn start(&mut self, n: u64) {
+            let (lane, agent, _) = self.waiting.remove(&n).expect("a started run waited");
+            assert!(
+                !self.active.values().any(|(of, _, _)| *of == lane),
+                "two active runs in {lane}"
+            );
+            assert_eq!(
+                self.lanes[&lane].first(),
+                Some(&n),
+                "not the oldest of {lane}"
+            );
+            self.active.insert(n, (lane, agent, None));
+        }
+
+        fn end(&mut self, n: u64) {
+            let lane = match self.active.remove(&n) {
+                Some((lane, _, _)) => Some(lane),
+                None => self.waiting.remove(&n).map(|(lane, _, _)| lane),
+            };
+            let Some(lane) = lane else { return };
+            let runs = self.lanes.get_mut(&lane).expect("the lane of a run");
+            runs.retain(|other| *other != n);
+            if runs.is_empty() {
+                self.lanes.remove(&lane);
+            }
+        }
+
+        /// No slot is idle while a run could have it.
+        fn is_saturated(&self, caps: &Caps) -> bool {
+            self.active.len() >= usize::try_from(caps.active_max).unwrap()
+                || self.lanes.values().all(|runs| {
+                    let head = runs[0];
+                    self.active.contains_key(&head)
+                        || self.agent_active(&self.waiting[&head].1) >= 2
+                })
+        }
+    }
+
+    fn settle(lanes: &mut Lanes, model: &mut Model) {
+        while let Some(action) = lanes.poll_action() {
+            match action {
+                Action::Start(run) => model.start(run.as_uuid().as_u64_pair().1),
+                Action::Expire(run) | Action::Reclaim(run) => {
+                    model.end(run.as_uuid().as_u64_pair().1);
+                }
+            }
+        }
+    }
+
+    fn apply(op: &Op, n: u64, lanes: &mut Lanes, model: &mut Model, now: &mut Instant) {
+        match op {
+            Op::Submit { lane, agent, party } => {
+                let run = submission(n, *lane, *agent, *party);
+                let (key, agent) = (run.lane.to_string(), run.agent.to_string());
+                let before = (lanes.active(), lanes.waiting(), lanes.lanes());
+                match lanes.submit(run, *now) {
+                    Ok(standing) => {
+                        model.lanes.entry(key.clone()).or_default().push(n);
+                        model.waiting.insert(n, (key, agent, *now + caps().wait));
+                        settle(lanes, model);
+                        if standing == Standing::Active {
+                            model.start(n);
+                        }
+                    }
+                    Err(_refusal) => {
+                        assert_eq!(before, (lanes.active(), lanes.waiting(), lanes.lanes()));
+                    }
+                }
+            }
+            Op::Finish(index) => {
+                let active: Vec<u64> = model.active.keys().copied().collect();
+                if !active.is_empty() {
+                    let n = *index.get(&active);
+                    model.end(n);
+                    lanes.finished(run_id(n));
+                }
+            }
+            Op::Cancel(index) => {
+                let all: Vec<u64> = model
+                    .active
+                    .keys()
+                    .chain(model.waiting.keys())
+                    .copied()
+                    .collect();
+                if !all.is_empty() {
+                    let n = *index.get(&all);
+                    match lanes.cancel(run_id(n), *now) {
+                        Cancelled::Waiting => model.end(n),
+                        Cancelled::Active => {
+                            let back = *now + Duration::from_secs(2);
+                            let (_, _, at) = model.active.get_mut(&n).unwrap();
+                            *at = Some(at.map_or(back, |at| at.min(back)));
+                        }
+                        Cancelled::Unknown => panic!("a known run is unknown"),
+                    }
+                }
+            }
+            Op::Wait(seconds) => {
+                *now += Duration::from_secs(u64::from(*seconds));
+                lanes.handle_timeout(*now);
+            }
+        }
+        settle(lanes, model);
+    }
+
+    fn check_invariants(lanes: &Lanes, model: &Model, now: Instant) {
+        assert_eq!(usize::try_from(lanes.active()).unwrap(), model.active.len());
+        assert_eq!(
+            usize::try_from(lanes.waiting()).unwrap(),
+            model.waiting.len()
+        );
+        assert_eq!(lanes.lanes(), model.lanes.len());
+        assert!(lanes.active() <= caps().active_max && lanes.waiting() <= caps().waiting_max);
+        for agent in ["a0", "a1"] {
+            assert!(model.agent_active(agent) <= 2);
+        }
+        assert!(model.is_saturated(&caps()), "a slot is idle: {model:?}");
+        assert!(
+            model.waiting.values().all(|(_, _, at)| *at > now),
+            "an expired run waits"
+        );
+        assert!(
+            model
+                .active
+                .values()
+                .all(|(_, _, at)| at.is_none_or(|at| at > now)),
+            "a cancelled run kept its slot"
+        );
+        let next = model.waiting.values().map(|(_, _, at)| *at);
+        let next = next
+            .chain(model.active.values().filter_map(|(_, _, at)| *at))
+            .min();
+        assert_eq!(lanes.poll_timeout(), next, "a deadline is lost or late");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(
+            option_env!("CLAWPORT_PROPTEST_CASES").map_or(300, |n| n.parse().unwrap())
+        ))]
+        #[test]
+        fn lanes_behave_like_the_model(ops in prop::collection::vec(op(), 1..400)) {
+            let mut lanes = Lanes::new(caps());
+            let mut model = Model::default();
+            let mut now = Instant::now();
+            for (n, op) in (0u64..).zip(&ops) {
+                apply(op, n, &mut lanes, &mut model, &mut now);
+                check_invariants(&lanes, &model, now);
+            }
+            for run in lanes.runs() {
+                lanes.finished(run);
+            }
+            prop_assert_eq!((lanes.lanes(), lanes.active(), lanes.waiting()), (0, 0, 0));
+            prop_assert_eq!(lanes.ready.len(), 0);
+        }
+    }
+}
