@@ -1,0 +1,10 @@
+//! The HTTP front: everything on the port that is not an upgrade.
+//!
+//! [`HttpFront`] routes a request, authenticates it and answers; it owns no socket and no task of
+//! its own. It knows hyper's types and the OpenAI dialect, but no native protocol.
+
+mod body;
+mod service;
+
+pub use body::Body;
+pub use service::{HttpFront, HttpParts};
