@@ -1,7 +1,14 @@
 //! What a store of sessions and runs must do; the seam to many nodes.
 //!
 //! Every write is one atomic, durable step. Methods return boxed futures so that the trait can be
-//! used as an object. No method holds a lock while its future is pending.
+//! used as an object. No method holds a lock while its future is pending. Knows nothing of lanes,
+//! agents or wire formats, and reads no clock: every time is passed in.
+//!
+//! **Started or not.** After a crash a run without a start mark is queued again, so the mark must
+//! be durable before the agent does anything. A run that takes its lane at once carries the mark
+//! in its accept commit ([`NewRun::started_at_ms`]) and costs no commit of its own; a run that had
+//! to wait is marked by [`Ledger::start_run`], which is awaited before the agent starts and shares
+//! the group commit of the `end_run` that freed its lane.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +16,18 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use crate::error::ErrorCode;
 use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::{Entry, EntryBody, Front, Terminal, Usage};
+
+/// How long an idempotency key is kept after the end of its run, in milliseconds.
+pub const IDEMPOTENCY_KEPT_MS: u64 = 5 * 60 * 1000;
+
+/// How long the idempotency key of an interrupted run is kept after its end, in milliseconds.
+pub const IDEMPOTENCY_INTERRUPTED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Bytes of stored entries after which a page of a transcript ends early.
+pub const ENTRY_PAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Why the ledger did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -23,11 +40,11 @@ pub enum LedgerError {
         /// The epoch of this node.
         ours: u64,
     },
-    /// The transcript moved on since it was read.
-    #[error("the transcript has {head} entries, not the expected number")]
-    Conflict {
-        /// How many entries it has.
-        head: u64,
+    /// The session has another transcript than the caller expects.
+    #[error("the session changed: its transcript is {session_id}")]
+    SessionChanged {
+        /// The transcript it has.
+        session_id: SessionId,
     },
     /// There is no such session, run or entry.
     #[error("not found")]
@@ -38,18 +55,65 @@ pub enum LedgerError {
         /// The label.
         label: Arc<str>,
     },
-    /// The queue of the writer is full.
+    /// The run has ended, so it cannot start any more.
+    #[error("the run has ended")]
+    Ended,
+    /// The queue of the writer is full; nothing was written.
     #[error("too many writes wait for the store")]
     Busy,
-    /// The store could not be written or read; nothing of the step is in it.
-    #[error("the store failed: {reason}")]
+    /// The store could not be read or written. A write is not acknowledged: readers of this process
+    /// do not see it, though after a crash at this very moment it may turn out to be there.
+    #[error("the store failed ({}): {reason}", .fault.as_str())]
     Failed {
-        /// What the store said.
+        /// What kind of failure it is.
+        fault: Fault,
+        /// What the store said; for the log, not for peers.
         reason: Arc<str>,
     },
-    /// The store was closed.
+    /// The store was closed, or its writer died.
     #[error("the store is closed")]
     Closed,
+}
+
+impl LedgerError {
+    /// The class of the failure.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::SessionChanged { .. } | Self::Ended => ErrorCode::Conflict,
+            Self::NotFound | Self::LabelInUse { .. } => ErrorCode::InvalidRequest,
+            Self::Busy => ErrorCode::Overloaded,
+            Self::Closed => ErrorCode::Restarting,
+            Self::Fenced { .. } | Self::Failed { .. } => ErrorCode::StoreFailed,
+        }
+    }
+}
+
+/// What kind of failure of the store it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// No space is left.
+    DiskFull,
+    /// The file or its file system cannot be written.
+    ReadOnly,
+    /// The operating system failed to read, write or sync.
+    Io,
+    /// What was read makes no sense.
+    Corrupt,
+    /// Anything else; a fault of the gateway itself.
+    Internal,
+}
+
+impl Fault {
+    /// The stable name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk full",
+            Self::ReadOnly => "read-only",
+            Self::Io => "input or output error",
+            Self::Corrupt => "corrupt",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// The right to write to sessions as one owner; every write is checked against it.
@@ -92,6 +156,8 @@ pub struct BeginRun {
     pub input: Vec<NewEntry>,
     /// Id for the session's transcript, should the session not exist yet.
     pub new_session_id: SessionId,
+    /// The transcript the session must have, if the caller names one.
+    pub expected_session_id: Option<SessionId>,
 }
 
 /// The row of a new run.
@@ -238,6 +304,23 @@ pub struct SessionPage {
     pub total: u64,
 }
 
+/// The session a change is for.
+#[derive(Clone, Debug)]
+pub struct SessionTarget {
+    /// Right to write.
+    pub lease: Lease,
+    /// Canonical key.
+    pub key: SessionKey,
+    /// Its agent, should the session not exist yet.
+    pub agent: AgentId,
+    /// Id for a new transcript, should one be made.
+    pub new_session_id: SessionId,
+    /// The transcript the session must have, if the caller names one.
+    pub expected_session_id: Option<SessionId>,
+    /// Wall-clock milliseconds.
+    pub at_ms: u64,
+}
+
 /// A change of a session's settings. `Some(None)` clears.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionPatch {
@@ -297,16 +380,21 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// Ends a run: assistant blocks, terminal and session counters in one commit.
-    /// Returns the appended entries with their positions.
+    /// Returns the appended entries with their positions; for a run that has ended already nothing
+    /// is written and nothing returned, and for one the ledger does not know it is `NotFound`.
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
 
     /// The newest run with this wire id.
     fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>>;
 
+    /// What a run has in its transcript: its input and its answer, oldest first; empty when the run
+    /// or its transcript is gone.
+    fn run_entries(&self, run_id: RunId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
+
     /// Runs without a terminal, oldest first: what a crash left behind.
     fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<RunRecord>, LedgerError>>;
 
-    /// The newest runs, newest first.
+    /// The newest runs of all sessions or of one, newest first.
     fn list_runs(
         &self,
         session: Option<SessionKey>,
@@ -330,30 +418,25 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Changes settings; makes the session when it does not exist.
     fn patch_session(
         &self,
-        lease: Lease,
-        key: SessionKey,
-        agent: AgentId,
-        new_session_id: SessionId,
+        target: SessionTarget,
         patch: SessionPatch,
-        at_ms: u64,
     ) -> BoxFuture<'_, Result<SessionRecord, LedgerError>>;
 
-    /// Gives the session a new, empty transcript and keeps its settings; the old one is archived.
+    /// Gives the session the new, empty transcript of `target`; the old one is archived. Settings
+    /// and label stay, counters and the last run do not. Makes the session when it does not exist.
     fn reset_session(
         &self,
-        lease: Lease,
-        key: SessionKey,
-        agent: AgentId,
-        new_session_id: SessionId,
-        at_ms: u64,
+        target: SessionTarget,
     ) -> BoxFuture<'_, Result<SessionRecord, LedgerError>>;
 
-    /// Removes the session, its transcript and its archived ones; false when there was none.
+    /// Removes the session, its transcript and its archived ones; `None` when there was none. Its
+    /// runs keep their rows, as long as those are kept.
     fn delete_session(
         &self,
         lease: Lease,
         key: SessionKey,
-    ) -> BoxFuture<'_, Result<bool, LedgerError>>;
+        expected_session_id: Option<SessionId>,
+    ) -> BoxFuture<'_, Result<Option<SessionRecord>, LedgerError>>;
 
     /// Appends one entry outside of a run; the session must exist.
     fn append(
@@ -363,7 +446,8 @@ pub trait Ledger: Send + Sync + fmt::Debug {
         entry: NewEntry,
     ) -> BoxFuture<'_, Result<Entry, LedgerError>>;
 
-    /// Reads part of a transcript; `None` when the session does not exist.
+    /// Reads part of a transcript; `None` when the session does not exist. A page ends early once
+    /// its entries have more than [`ENTRY_PAGE_BYTES_MAX`] bytes, but never before the first.
     fn entries(
         &self,
         key: SessionKey,
@@ -386,9 +470,9 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 pub struct Retention {
     /// Sessions unused for longer go, in days; 0 keeps them.
     pub days: u32,
-    /// Newest sessions that stay.
+    /// Newest sessions that stay; one with a run that has not ended always does.
     pub sessions_max: u64,
-    /// Newest ended runs that stay.
+    /// Newest runs that stay; one that has not ended, or whose idempotency key is kept, always does.
     pub runs_max: u64,
 }
 
