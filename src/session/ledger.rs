@@ -135,14 +135,36 @@ pub enum Begun {
 }
 
 /// What the ledger wrote when a run was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
     /// The transcript the run writes to.
     pub session_id: SessionId,
-    /// Position of the user's message, from 1.
-    pub user_n: u64,
-    /// Entries the transcript had before the user's message.
+    /// Where its input stands in the transcript; `None` while the run waits: then the input is kept
+    /// with the run and placed when the run is started or ended, so that a transcript is always in
+    /// the order of execution.
+    pub placed: Option<Placed>,
+}
+
+/// The input of a run, placed in the transcript.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The transcript the run writes to; another one than at acceptance after a reset.
+    pub session_id: SessionId,
+    /// Entries the transcript had before.
     pub entries_before: u64,
+    /// The input, with its positions.
+    pub input: Vec<Entry>,
+}
+
+/// A run without a terminal, with what is needed to start it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenRun {
+    /// Its row.
+    pub record: RunRecord,
+    /// Its input, while that is not placed in the transcript.
+    pub input: Vec<Entry>,
+    /// [`NewRun::resume`], as it was given.
+    pub resume: Option<String>,
 }
 
 /// What is written when a run is accepted, in one step.
@@ -152,7 +174,8 @@ pub struct BeginRun {
     pub lease: Lease,
     /// The run.
     pub run: NewRun,
-    /// Messages appended to the transcript: the user's message, or client tool results.
+    /// The user's message, or client tool results. Appended to the transcript at once when
+    /// `run.started_at_ms` is set, else kept with the run until it is started or ended.
     pub input: Vec<NewEntry>,
     /// Id for the session's transcript, should the session not exist yet.
     pub new_session_id: SessionId,
@@ -180,6 +203,8 @@ pub struct NewRun {
     /// Set when the run holds its slot already, so that acceptance and start are one commit:
     /// after a crash a run without it has certainly not been started.
     pub started_at_ms: Option<u64>,
+    /// What beside the input is needed to start the run after a restart, as JSON.
+    pub resume: Option<String>,
 }
 
 /// What an idempotency key is unique in, and what it was first used for.
@@ -371,28 +396,36 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Accepts a run: session, run row, input entries and idempotency entry in one commit.
     fn begin_run(&self, begin: BeginRun) -> BoxFuture<'_, Result<Begun, LedgerError>>;
 
-    /// Notes, durably, that the agent of a run is about to be started; for runs that had to wait.
+    /// Notes, durably, that the agent of a run that had to wait is about to be started, and places
+    /// its input in the transcript.
     fn start_run(
         &self,
         lease: Lease,
         run_id: RunId,
         at_ms: u64,
-    ) -> BoxFuture<'_, Result<(), LedgerError>>;
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>>;
 
-    /// Ends a run: assistant blocks, terminal and session counters in one commit.
-    /// Returns the appended entries with their positions; for a run that has ended already nothing
-    /// is written and nothing returned, and for one the ledger does not know it is `NotFound`.
+    /// Ends a run: input that was never placed, assistant blocks, terminal and session counters in
+    /// one commit. Returns what was appended, with positions; for a run that has ended already
+    /// nothing is written and nothing returned, and one the ledger does not know is `NotFound`.
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
 
     /// The newest run with this wire id.
     fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>>;
+
+    /// What an idempotency key stands for, if it is known: `Existing` or `Conflict`.
+    fn idempotent(
+        &self,
+        scope: IdempotencyScope,
+        wire_id: WireId,
+    ) -> BoxFuture<'_, Result<Option<Begun>, LedgerError>>;
 
     /// What a run has in its transcript: its input and its answer, oldest first; empty when the run
     /// or its transcript is gone.
     fn run_entries(&self, run_id: RunId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
 
     /// Runs without a terminal, oldest first: what a crash left behind.
-    fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<RunRecord>, LedgerError>>;
+    fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>>;
 
     /// The newest runs of all sessions or of one, newest first.
     fn list_runs(
