@@ -1,36 +1,22 @@
-//! Secrets and the authenticator that compares them.
+//! The authenticator of both fronts.
+//!
+//! Owns the secret in force, its generation and the failure counts. Must not know how a front words
+//! a refusal.
 
-use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::head::{Head, ProxyPolicy};
+use hyper::HeaderMap;
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+
+use super::head::{Head, HeadError, ProxyPolicy};
 use super::limiter::LimiterConfig;
 use super::origin::OriginPolicy;
+use super::scope::{Role, Rules};
+use super::secret::{Offered, Secret};
 use super::{AuthError, Principal};
-
-/// A shared secret, kept as a fixed-length digest beside the text; prints as `[secret]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
-    text: Arc<str>,
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-impl Secret {
-    /// Takes a secret from the configuration.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into() }
-    }
-
-    /// The secret itself, for the one place that must show it (`quickstart`).
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-}
 
 /// Which secret a peer must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,27 +46,45 @@ pub struct AuthConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectAuth {
     /// `auth.token`.
-    pub token: Option<String>,
+    pub token: Option<Offered>,
     /// `auth.password`.
-    pub password: Option<String>,
+    pub password: Option<Offered>,
     /// `client.id`.
     pub client_id: String,
     /// `client.mode`.
     pub client_mode: String,
+    /// The role asked for.
+    pub role: Role,
     /// The scopes asked for.
     pub scopes: Vec<String>,
+    /// The rules of the negotiated protocol version.
+    pub rules: Rules,
 }
 
-/// Compares secrets, counts failures and grants scopes; cheap to share.
+/// Compares secrets, counts failures and grants scopes; one for both fronts.
 #[derive(Debug)]
 pub struct Authenticator {
     _config: AuthConfig,
+    _metrics: Arc<Metrics>,
+    generation: watch::Sender<u64>,
 }
 
 impl Authenticator {
     /// An authenticator for this configuration.
-    pub fn new(config: AuthConfig) -> Self {
-        Self { _config: config }
+    pub fn new(config: AuthConfig, metrics: Arc<Metrics>) -> Self {
+        Self {
+            _config: config,
+            _metrics: metrics,
+            generation: watch::Sender::new(0),
+        }
+    }
+
+    /// Reads the head of a request from `peer`, by the proxies that are trusted now.
+    ///
+    /// # Errors
+    /// [`HeadError`]: answer 400; it counts as no failure.
+    pub fn read_head(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Head, HeadError> {
+        Head::read(headers, peer, &ProxyPolicy::default())
     }
 
     /// Authenticates an HTTP request: attribution, lockout, secret, in this order. A wrong secret
@@ -108,5 +112,27 @@ impl Authenticator {
         _offer: &ConnectAuth,
     ) -> Result<Principal, AuthError> {
         Err(AuthError::ProxyAttribution)
+    }
+
+    /// Whether a probe may be answered in detail: the caller is local, or knows the secret.
+    pub fn probe_detail(&self, _head: &Head) -> bool {
+        false
+    }
+
+    /// Puts another configuration in force. When secret, origins or proxies differ, the generation
+    /// grows; failures that were counted stay counted.
+    pub fn rotate(&self, _config: AuthConfig) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// The generation in force; a principal of an older one is no longer authenticated.
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Whether nothing was rotated since the principal authenticated. Ask again once a connection
+    /// is registered or a body has arrived.
+    pub fn is_current(&self, principal: &Principal) -> bool {
+        *self.generation.borrow() == principal.generation
     }
 }

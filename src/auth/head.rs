@@ -4,17 +4,22 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
 
+use super::scope::ScopeSet;
+use super::secret::Offered;
+
 /// The parts of a request head authentication looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The socket's peer.
     pub peer: SocketAddr,
     /// The `Authorization` header.
-    pub authorization: Option<String>,
+    pub authorization: Option<Offered>,
     /// The `Host` header.
     pub host: Option<String>,
     /// The `Origin` header; an empty one counts as absent.
     pub origin: Option<String>,
+    /// The `x-openclaw-scopes` header.
+    pub scopes: Option<ScopeSet>,
     /// The address the request is attributed to, once proxies are accounted for.
     pub client: IpAddr,
     /// Where the client is.
@@ -32,6 +37,9 @@ pub enum Locality {
     DirectLocal,
     /// Loopback peer and loopback `Host`, with an `Origin` that is loopback too.
     BrowserLocal,
+    /// Loopback peer and a private address as `Host`, no forwarding headers, no `Origin`: what a
+    /// container's port mapping looks like. Local only together with a valid secret.
+    ContainerLocal,
     /// Everything else.
     Remote,
 }

@@ -7,14 +7,20 @@ mod credential;
 mod head;
 mod limiter;
 mod origin;
+mod rate;
 mod scope;
+mod secret;
+mod table;
 
-pub use credential::{AuthConfig, AuthMode, Authenticator, ConnectAuth, Secret};
+pub use credential::{AuthConfig, AuthMode, Authenticator, ConnectAuth};
 pub use head::{Head, HeadError, Locality, ProxyPolicy};
-pub use limiter::{FailureLimiter, LimiterConfig, Verdict};
+pub use limiter::LimiterConfig;
 pub use origin::{OriginPolicy, OriginRefusal};
-pub use scope::{Operation, Scope, ScopeSet};
+pub use rate::{Rate, RateConfig, RateLimited, Rates};
+pub use scope::{CallFacts, EventGate, Operation, Role, Rules, Scope, ScopeSet};
+pub use secret::{Offered, Secret};
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +35,14 @@ pub struct Principal {
     pub credential: Arc<str>,
     /// The device that proved itself, if one did.
     pub device: Option<Arc<str>>,
+    /// What kind of peer it is.
+    pub role: Role,
     /// What it may do.
     pub scopes: ScopeSet,
+    /// Which generation of the authorization rules holds for it; HTTP callers get the current one.
+    pub rules: Rules,
+    /// The address it is attributed to.
+    pub address: IpAddr,
     /// Where it comes from.
     pub locality: Locality,
     /// Generation of the secret it used: a rotation closes connections of older generations.
@@ -81,17 +93,28 @@ pub enum AuthError {
     #[error("forwarding headers from a peer that is not a trusted proxy")]
     ProxyAttribution,
     /// A browser origin that is not allowed.
-    #[error("browser origin refused: {0}")]
-    Origin(OriginRefusal),
+    #[error("browser origin refused")]
+    Origin(#[source] OriginRefusal),
+    /// A peer of this kind must prove a device identity. Not counted as a failure.
+    #[error("device identity required")]
+    DeviceRequired,
+    /// A user interface must prove a device identity. Not counted as a failure.
+    #[error("control ui requires device identity")]
+    ControlUiDeviceRequired,
 }
 
 impl AuthError {
     /// The class of the failure.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Missing(_) | Self::Mismatch(_) => ErrorCode::Unauthorized,
+            // Where no secret is asked, the browser origin stands in for one (`http-facts` §2.1).
+            Self::Missing(_)
+            | Self::Mismatch(_)
+            | Self::Origin(_)
+            | Self::DeviceRequired
+            | Self::ControlUiDeviceRequired => ErrorCode::Unauthorized,
             Self::LockedOut { .. } => ErrorCode::RateLimited,
-            Self::ProxyAttribution | Self::Origin(_) => ErrorCode::Forbidden,
+            Self::ProxyAttribution => ErrorCode::Forbidden,
         }
     }
 }

@@ -61,8 +61,8 @@ impl Dispatch {
     ///
     /// # Errors
     /// [`DispatchError::MissingScope`].
-    pub fn require(&self, caller: &Caller, operation: Operation) -> Result<(), DispatchError> {
-        match operation.required() {
+    pub fn require(&self, caller: &Caller, operation: Operation<'_>) -> Result<(), DispatchError> {
+        match operation.required(caller.principal.rules) {
             Some(scope) if !caller.principal.scopes.allows(scope) => {
                 Err(DispatchError::MissingScope(scope))
             }

@@ -1,0 +1,156 @@
+//! Secrets and the one comparison every secret goes through.
+//!
+//! Owns how a secret is kept and compared. Must not know who offers one or what it opens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// A secret of the configuration, kept as a fixed-length digest beside the text; prints as
+/// `[secret]`.
+#[derive(Clone)]
+pub struct Secret {
+    text: Arc<str>,
+    digest: [u8; 32],
+}
+
+impl Secret {
+    /// Takes a secret from the configuration, without the white space around it.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let text = text.as_ref().trim();
+        Self {
+            text: text.into(),
+            digest: digest(text),
+        }
+    }
+
+    /// The secret itself, for the one place that must show it (`quickstart`).
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the offered text is this secret. Takes as long for every text of one length, and a
+    /// blank secret is never matched.
+    pub fn matches(&self, offered: &Offered) -> bool {
+        let equal = self.digest.ct_eq(&digest(offered.text()));
+        bool::from(equal) && !self.text.is_empty()
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest.ct_eq(&other.digest).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// What a peer offers as a secret; prints as `[secret]`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Offered(String);
+
+impl Offered {
+    /// Takes what a peer sent.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether there is nothing but white space, which counts as no secret at all.
+    pub fn is_blank(&self) -> bool {
+        self.text().is_empty()
+    }
+
+    /// The secret of an `Authorization: Bearer …` value (`http-facts` §2.2): the scheme in any
+    /// case, one space, the rest trimmed. `None` for another scheme or nothing after it.
+    pub(super) fn bearer(&self) -> Option<Self> {
+        const SCHEME: &str = "bearer ";
+        let value = self.text();
+        let scheme = value.get(..SCHEME.len())?;
+        let secret = value.get(SCHEME.len()..)?.trim();
+        (scheme.eq_ignore_ascii_case(SCHEME) && !secret.is_empty()).then(|| Self::new(secret))
+    }
+
+    fn text(&self) -> &str {
+        self.0.trim()
+    }
+}
+
+impl fmt::Debug for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_match(secret: &str, offered: &str, expected: bool) {
+        let found = Secret::new(secret).matches(&Offered::new(offered));
+        assert_eq!(found, expected, "{secret:?} {offered:?}");
+    }
+
+    #[test]
+    fn only_the_whole_secret_matches() {
+        check_match("YOUR_TOKEN", "YOUR_TOKEN", true);
+        check_match("YOUR_TOKEN", "YOUR_TOKE", false);
+        check_match("YOUR_TOKEN", "YOUR_TOKENS", false);
+        check_match("YOUR_TOKEN", "your_token", false);
+        check_match("two words", "two words", true);
+        check_match("two words", "two  words", false);
+        check_match("pässwörd", "pässwörd", true);
+        check_match(" padded\n", "padded", true);
+        check_match("padded", "  padded\t", true);
+        check_match(&"k".repeat(10_000), &"k".repeat(10_000), true);
+    }
+
+    #[test]
+    fn a_blank_secret_matches_nothing() {
+        for secret in ["", " ", "\t\n"] {
+            for offered in ["", " ", "x", "\u{0}"] {
+                check_match(secret, offered, false);
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_print_as_a_placeholder() {
+        let shown = format!("{:?} {:?}", Secret::new("hunter2"), Offered::new("hunter3"));
+        assert_eq!(shown, "[secret] [secret]");
+        assert_eq!(Secret::new("hunter2").expose(), "hunter2");
+    }
+
+    fn check_bearer(header: &str, expected: Option<&str>) {
+        let parsed = Offered::new(header).bearer();
+        assert_eq!(parsed, expected.map(Offered::new), "{header:?}");
+    }
+
+    #[test]
+    fn bearer_takes_any_case_and_needs_one_space() {
+        check_bearer("Bearer abc", Some("abc"));
+        check_bearer("bEaReR abc", Some("abc"));
+        check_bearer("  bearer   abc  ", Some("abc"));
+        check_bearer("Bearer a b", Some("a b"));
+        check_bearer("Bearer Bearer abc", Some("Bearer abc"));
+        check_bearer("Bearer\tabc", None);
+        check_bearer("Bearer", None);
+        check_bearer("Bearer ", None);
+        check_bearer("Bearerabc", None);
+        check_bearer("Basic YWJj", None);
+        check_bearer("abc", None);
+        check_bearer("", None);
+        check_bearer("bearér abc", None);
+    }
+}
