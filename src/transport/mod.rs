@@ -1,6 +1,14 @@
 //! Sockets: the listener, the sniffer, and the two fronts.
 
 mod config;
+mod head_timer;
 pub mod http;
+mod listener;
+mod serve;
+mod sniff;
+pub mod ws;
 
 pub use config::TransportConfig;
+pub use listener::Listener;
+pub use serve::{Transport, TransportParts};
+pub use sniff::{Handshake, Refusal, RequestHead, Route, sniff};

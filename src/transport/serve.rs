@@ -1,0 +1,223 @@
+//! Puts listener, sniffer and both fronts together: the one entry of the transport.
+//!
+//! One task per accepted socket drives hyper; a socket that is upgraded leaves that task for one of
+//! its own.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION};
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+
+use crate::auth::Authenticator;
+use crate::clock::Clock;
+use crate::dispatch::Dispatch;
+use crate::ids::IdSource;
+use crate::metrics::Metrics;
+use crate::shutdown::{Drain, Phase, Tasks};
+
+use super::TransportConfig;
+use super::head_timer::{HeadLimits, HeadTimer};
+use super::http::{Body, HttpFront};
+use super::listener::{Accept, Acceptor, Listener, Place};
+use super::sniff::{Refusal, RequestHead, Route, sniff};
+use super::ws::NativeFront;
+
+/// What a [`Transport`] is built from.
+#[derive(Debug)]
+pub struct TransportParts {
+    /// Answers what is not an upgrade.
+    pub http: HttpFront,
+    /// The operations.
+    pub dispatch: Arc<Dispatch>,
+    /// Who may.
+    pub auth: Arc<Authenticator>,
+    /// The phase of the process.
+    pub drain: Drain,
+    /// Where tasks are spawned.
+    pub tasks: Tasks,
+    /// Bounds.
+    pub config: TransportConfig,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Source of connection ids and nonces.
+    pub ids: Arc<dyn IdSource>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Both fronts behind one port.
+#[derive(Debug)]
+pub struct Transport {
+    acceptor: Acceptor,
+    fronts: Arc<Fronts>,
+}
+
+#[derive(Debug)]
+struct Fronts {
+    http: HttpFront,
+    native: NativeFront,
+    drain: Drain,
+    limits: HeadLimits,
+    head_bytes_max: usize,
+}
+
+impl Transport {
+    /// Puts the parts together; nothing runs yet.
+    pub fn new(parts: TransportParts) -> Self {
+        let places = usize::try_from(parts.config.connections_max).unwrap_or(usize::MAX);
+        let acceptor = Acceptor {
+            connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            tasks: parts.tasks.clone(),
+            drain: parts.drain.clone(),
+            metrics: Arc::clone(&parts.metrics),
+        };
+        let limits = HeadLimits {
+            head: parts.config.head_timeout,
+            idle: parts.config.idle_timeout,
+        };
+        let head_bytes_max = parts.config.head_bytes_max;
+        let drain = parts.drain.clone();
+        let (http, native) = NativeFront::new(parts);
+        let fronts = Arc::new(Fronts {
+            http,
+            native,
+            drain,
+            limits,
+            head_bytes_max,
+        });
+        Self { acceptor, fronts }
+    }
+
+    /// The native front, for those who must reach its connections: a rotated secret closes them.
+    pub fn native(&self) -> &NativeFront {
+        &self.fronts.native
+    }
+
+    /// Serves `listener` until the process has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops accepting; open connections live on in their tasks.
+    pub async fn serve<L: Listener>(self, listener: L) {
+        self.acceptor.run(listener, self.fronts).await;
+    }
+}
+
+impl<S> Accept<S> for Fronts
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    async fn serve(self: Arc<Self>, stream: S, place: Place) {
+        let peer = place.peer;
+        let timer = HeadTimer::new(self.limits);
+        let io = TokioIo::new(timer.watch(stream));
+        let place = Arc::new(place);
+        let service = service_fn(|request| {
+            let (fronts, place) = (Arc::clone(&self), Arc::clone(&place));
+            async move { Ok::<_, Infallible>(fronts.answer::<S>(request, place).await) }
+        });
+        let connection = self.builder(timer).serve_connection(io, service);
+        let mut connection = pin!(connection.with_upgrades());
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = self.drain.reached(Phase::Closing) => {
+                // An idle connection ends here, a busy one after its answer.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => ended,
+                    () = self.drain.reached(Phase::Stopped) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, error = %error_chain(&error), "connection ended early");
+        }
+    }
+}
+
+/// hyper says only the kind of an error; the cause is one level down.
+fn error_chain(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+impl Fronts {
+    fn builder(&self, timer: HeadTimer) -> Builder {
+        let mut builder = Builder::new();
+        builder
+            .timer(timer)
+            .header_read_timeout(self.limits.idle)
+            .max_header_size(self.head_bytes_max)
+            .max_buf_size(self.head_bytes_max.max(MIN_BUF_BYTES))
+            .half_close(false)
+            .keep_alive(true);
+        builder
+    }
+
+    async fn answer<S>(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        place: Arc<Place>,
+    ) -> Response<Body>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let head = RequestHead {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            has_body: !request.body().is_end_stream(),
+        };
+        match sniff(&head) {
+            Route::Http => self.http.call(request, place.peer).await,
+            Route::Native(handshake) => self.native.upgrade::<S>(request, &handshake, place),
+            Route::Refused(refusal) => refused(refusal, place.peer),
+        }
+    }
+}
+
+/// The least hyper takes for the size of its buffers.
+const MIN_BUF_BYTES: usize = 8192;
+
+fn refused(refusal: Refusal, peer: SocketAddr) -> Response<Body> {
+    tracing::debug!(%peer, %refusal, "request refused");
+    let status = match refusal {
+        Refusal::Host | Refusal::Repeated | Refusal::Target | Refusal::Handshake => {
+            StatusCode::BAD_REQUEST
+        }
+        Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+    };
+    let mut response = text(status, refusal.to_string());
+    if refusal == Refusal::WebSocketVersion {
+        let version = HeaderValue::from_static("13");
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_VERSION, version);
+    }
+    response
+}
+
+/// A refusal in plain text, after which the connection closes.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, plain);
+    response
+}
