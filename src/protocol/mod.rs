@@ -1,1 +1,43 @@
 //! The native gateway dialect, versions 4 and 3, without any I/O.
+//!
+//! Owns frames, the handshake, error shapes and the state of one connection ([`Machine`]). Must not
+//! know sockets, clocks, secrets or operations: callers pass text, `now` and decisions in.
+
+mod bounded;
+mod close;
+mod codec;
+mod connect;
+mod error;
+mod frame;
+mod hello;
+mod machine;
+mod schema;
+mod validate;
+mod version;
+
+pub use bounded::{Bounded, NonEmpty, OutOfBounds, Text};
+pub use close::{CLOSE_REASON_BYTES_MAX, Close};
+pub use codec::{EncodeError, EncodedEvent, FRAME_BYTES_MAX, Reply, encode_request};
+pub use connect::{
+    ClientAuth, ClientId, ClientInfo, ClientMode, ConnectParams, Device, ProtocolNumber, Role,
+};
+pub use error::{
+    Audience, AuthFailure, AuthReason, ErrorBody, ErrorText, HandshakeFailure, WireCode,
+    invalid_params, missing_scope, server_busy, unauthorized_role, unavailable_during_restart,
+    unavailable_during_startup, unknown_method,
+};
+pub use frame::{
+    EventFrame, FrameError, INVALID_FRAME_ID, REQUEST_ID_CHARS_MAX, RequestFrame, ResponseFrame,
+    ServerFrame, StateVersion, TRACEPARENT_CHARS_MAX,
+};
+pub use hello::{
+    AttachmentPolicy, AuthModeName, COMPATIBILITY_LEVEL, Challenge, Features, Hello, HelloAuth,
+    Policy, PresenceEntry, RosterOwnership, SessionDefaults, Snapshot, Suspension, SuspensionPhase,
+};
+pub use machine::{
+    AuthDecision, Connect, Gate, Machine, MachineConfig, Output, PENDING_FRAMES_MAX,
+    PREAUTH_FRAME_BYTES_MAX, PREAUTH_TOTAL_BYTES_MAX, Request,
+};
+pub use schema::{EventSpec, MethodSpec, ScopeClass};
+pub use validate::{Violations, decode_params};
+pub use version::{Protocol, UnknownProtocol};

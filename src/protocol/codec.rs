@@ -1,0 +1,219 @@
+//! How frames become text: events are encoded once for all connections, the envelope's `seq` is
+//! written around them per connection; responses are written in one pass.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::error::{ErrorBody, WireCode};
+use super::frame::{RequestFrame, StateVersion};
+
+/// Longest frame in bytes, in both directions (25 MiB, `policy.maxPayload`).
+pub const FRAME_BYTES_MAX: usize = 26_214_400;
+
+/// Room for `,"seq":<20 digits>` and the closing brace.
+const SEQ_BYTES_MAX: usize = 28;
+
+/// Why something cannot be encoded as a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The payload cannot be written as JSON.
+    #[error("the payload cannot be written as json")]
+    NotJson(#[source] serde_json::Error),
+    /// The frame would be longer than [`FRAME_BYTES_MAX`].
+    #[error("the frame is longer than {FRAME_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+/// An event encoded once, for any number of connections; cheap to clone.
+#[derive(Clone)]
+pub struct EncodedEvent {
+    name: &'static str,
+    /// `{"type":"event","event":…,"payload":…`, without `seq` and without the closing brace.
+    head: Arc<str>,
+    state_version: Option<StateVersion>,
+}
+
+impl EncodedEvent {
+    /// Encodes an event.
+    ///
+    /// # Errors
+    /// The payload is no JSON or makes the frame too long.
+    pub fn new(name: &'static str, payload: &impl Serialize) -> Result<Self, EncodeError> {
+        let frame = Envelope {
+            tag: "event",
+            event: name,
+            payload,
+        };
+        let mut head = serde_json::to_string(&frame).map_err(EncodeError::NotJson)?;
+        // The closing brace comes after the number.
+        head.pop();
+        let event = Self {
+            name,
+            head: head.into(),
+            state_version: None,
+        };
+        if event.bytes_max() > FRAME_BYTES_MAX {
+            return Err(EncodeError::TooLarge);
+        }
+        Ok(event)
+    }
+
+    /// The same event with versions of gateway-wide state.
+    #[must_use]
+    pub fn with_state_version(mut self, version: StateVersion) -> Self {
+        self.state_version = Some(version);
+        self
+    }
+
+    /// The name of the event.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Upper bound of the frame's length in bytes, for outbox accounting.
+    pub fn bytes_max(&self) -> usize {
+        const STATE_VERSION_BYTES_MAX: usize = 80;
+        self.head.len() + SEQ_BYTES_MAX + STATE_VERSION_BYTES_MAX
+    }
+
+    /// The frame for one connection, with its number.
+    pub fn frame(&self, seq: u64) -> String {
+        let mut digits = itoa::Buffer::new();
+        let seq = digits.format(seq);
+        let version = self.state_version.map(state_version_member);
+        let version = version.as_deref().unwrap_or_default();
+        let length = self.head.len() + r#","seq":"#.len() + seq.len() + version.len() + 1;
+        let mut frame = String::with_capacity(length);
+        frame.push_str(&self.head);
+        frame.push_str(r#","seq":"#);
+        frame.push_str(seq);
+        frame.push_str(version);
+        frame.push('}');
+        frame
+    }
+
+    /// The frame without a number, as only the challenge before `hello-ok` has it.
+    pub(super) fn unnumbered(&self) -> String {
+        format!("{}}}", self.head)
+    }
+}
+
+impl fmt::Debug for EncodedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncodedEvent")
+            .field("name", &self.name)
+            .field("bytes", &self.head.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn state_version_member(version: StateVersion) -> String {
+    let StateVersion { presence, health } = version;
+    format!(r#","stateVersion":{{"presence":{presence},"health":{health}}}"#)
+}
+
+/// A response, encoded and ready for [`Machine::handle_reply`](super::Machine::handle_reply).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub(super) frame: String,
+    /// Whether it says that the peer's role may not call the method (§3.11).
+    pub(super) is_role_refusal: bool,
+}
+
+impl Reply {
+    /// The operation was done.
+    pub fn ok(id: &str, payload: &impl Serialize) -> Self {
+        Self::encode(id, Some(payload), None)
+    }
+
+    /// The operation was done, if the result fits into a frame.
+    pub(super) fn try_ok(id: &str, payload: &impl Serialize) -> Result<Self, EncodeError> {
+        let frame = write_response(id, Some(payload), None)?;
+        Ok(Self {
+            frame,
+            is_role_refusal: false,
+        })
+    }
+
+    /// The operation was refused.
+    pub fn error(id: &str, error: &ErrorBody) -> Self {
+        Self::encode(id, None::<&()>, Some(error))
+    }
+
+    /// The operation failed and says so in a result as well (§8.3).
+    pub fn failed(id: &str, payload: &impl Serialize, error: &ErrorBody) -> Self {
+        Self::encode(id, Some(payload), Some(error))
+    }
+
+    /// Length of the frame in bytes.
+    pub fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    fn encode(id: &str, payload: Option<&impl Serialize>, error: Option<&ErrorBody>) -> Self {
+        let frame = write_response(id, payload, error).unwrap_or_else(|_unencodable| {
+            let error = ErrorBody::new(WireCode::Unavailable, "response serialization failed");
+            write_response(id, None::<&()>, Some(&error))
+                .expect("an id of at most 128 characters and a fixed text fit into a frame")
+        });
+        Self {
+            frame,
+            is_role_refusal: error.is_some_and(ErrorBody::is_role_refusal),
+        }
+    }
+}
+
+fn write_response(
+    id: &str,
+    payload: Option<&impl Serialize>,
+    error: Option<&ErrorBody>,
+) -> Result<String, EncodeError> {
+    let frame = serde_json::to_string(&Answer {
+        tag: "res",
+        id,
+        ok: error.is_none(),
+        payload,
+        error,
+    })
+    .map_err(EncodeError::NotJson)?;
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(EncodeError::TooLarge);
+    }
+    Ok(frame)
+}
+
+/// An event frame up to its number, in the order of members on the wire.
+#[derive(Serialize)]
+struct Envelope<'a, P> {
+    #[serde(rename = "type")]
+    tag: &'static str,
+    event: &'static str,
+    payload: &'a P,
+}
+
+/// A response frame whose payload is not encoded yet.
+#[derive(Serialize)]
+struct Answer<'a, P> {
+    #[serde(rename = "type")]
+    tag: &'static str,
+    id: &'a str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a P>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ErrorBody>,
+}
+
+/// Encodes a request, for a client.
+///
+/// # Errors
+/// The frame would be too long.
+pub fn encode_request(request: &RequestFrame<'_>) -> Result<String, EncodeError> {
+    let frame = serde_json::to_string(request).map_err(EncodeError::NotJson)?;
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(EncodeError::TooLarge);
+    }
+    Ok(frame)
+}

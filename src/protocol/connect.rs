@@ -1,0 +1,349 @@
+//! What a client says about itself in `connect` (`protocol-facts` §2.2) and what follows from it.
+//!
+//! Unknown members are tolerated, because newer clients send more. A `device` is checked for its
+//! form only; nothing here takes it for a proof.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bounded::{Bounded, NonEmpty, Text};
+use super::version::Protocol;
+
+/// A protocol number: at least 1.
+pub type ProtocolNumber = Bounded<1, { u64::MAX }>;
+
+/// The params of `connect`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectParams {
+    /// The oldest version the client speaks.
+    pub min_protocol: ProtocolNumber,
+    /// The newest version the client speaks.
+    pub max_protocol: ProtocolNumber,
+    /// The client.
+    pub client: ClientInfo,
+    /// What the client can do, `tool-events` for example.
+    #[serde(default)]
+    pub caps: Vec<NonEmpty>,
+    /// Commands of a node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<NonEmpty>,
+    /// Permissions of a node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub permissions: BTreeMap<String, bool>,
+    /// Search path of a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_env: Option<String>,
+    /// `operator` or `node`; absent means `operator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<NonEmpty>,
+    /// The scopes the client asks for.
+    #[serde(default)]
+    pub scopes: Vec<NonEmpty>,
+    /// The device the client says it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// The secrets the client offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<ClientAuth>,
+    /// The language of the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// The program of the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}
+
+/// The client program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientInfo {
+    /// Which program it is.
+    pub id: ClientId,
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<NonEmpty>,
+    /// Its version.
+    pub version: NonEmpty,
+    /// The build of a control interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<Text<1, 96>>,
+    /// The operating system or browser platform.
+    pub platform: NonEmpty,
+    /// The family of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_family: Option<NonEmpty>,
+    /// The model of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_identifier: Option<NonEmpty>,
+    /// The time zone of the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<Text<1, 64>>,
+    /// What it connects for.
+    pub mode: ClientMode,
+    /// One running copy of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<NonEmpty>,
+}
+
+/// Which program a client is: the names of versions 3 and 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientId {
+    /// The chat page.
+    WebchatUi,
+    /// The control page.
+    OpenclawControlUi,
+    /// The browser copilot.
+    OpenclawBrowserCopilot,
+    /// The terminal interface.
+    OpenclawTui,
+    /// A chat client.
+    Webchat,
+    /// The command line.
+    Cli,
+    /// The client library.
+    GatewayClient,
+    /// The macOS app.
+    OpenclawMacos,
+    /// The Linux app.
+    OpenclawLinux,
+    /// The iOS app.
+    OpenclawIos,
+    /// The watchOS app.
+    OpenclawWatchos,
+    /// The Android app.
+    OpenclawAndroid,
+    /// A node host.
+    NodeHost,
+    /// A worker.
+    OpenclawWorker,
+    /// A test.
+    Test,
+    /// A fingerprint.
+    Fingerprint,
+    /// A probe.
+    OpenclawProbe,
+}
+
+impl ClientId {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WebchatUi => "webchat-ui",
+            Self::OpenclawControlUi => "openclaw-control-ui",
+            Self::OpenclawBrowserCopilot => "openclaw-browser-copilot",
+            Self::OpenclawTui => "openclaw-tui",
+            Self::Webchat => "webchat",
+            Self::Cli => "cli",
+            Self::GatewayClient => "gateway-client",
+            Self::OpenclawMacos => "openclaw-macos",
+            Self::OpenclawLinux => "openclaw-linux",
+            Self::OpenclawIos => "openclaw-ios",
+            Self::OpenclawWatchos => "openclaw-watchos",
+            Self::OpenclawAndroid => "openclaw-android",
+            Self::NodeHost => "node-host",
+            Self::OpenclawWorker => "openclaw-worker",
+            Self::Test => "test",
+            Self::Fingerprint => "fingerprint",
+            Self::OpenclawProbe => "openclaw-probe",
+        }
+    }
+}
+
+/// What a client connects for: the names of versions 3 and 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientMode {
+    /// A person chats in a page.
+    Webchat,
+    /// A command.
+    Cli,
+    /// A person at an interface.
+    Ui,
+    /// A program.
+    Backend,
+    /// A node.
+    Node,
+    /// A worker.
+    Worker,
+    /// A probe.
+    Probe,
+    /// A test.
+    Test,
+}
+
+impl ClientMode {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webchat => "webchat",
+            Self::Cli => "cli",
+            Self::Ui => "ui",
+            Self::Backend => "backend",
+            Self::Node => "node",
+            Self::Worker => "worker",
+            Self::Probe => "probe",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// What a device says about itself; form only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Digest of the public key.
+    pub id: NonEmpty,
+    /// The public key.
+    pub public_key: NonEmpty,
+    /// Signature of the handshake.
+    pub signature: NonEmpty,
+    /// When it signed, in milliseconds since 1970.
+    pub signed_at: u64,
+    /// The nonce it signed.
+    pub nonce: NonEmpty,
+}
+
+/// The secrets a client offers; prints without them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientAuth {
+    /// The shared token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// A token for the first pairing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap_token: Option<String>,
+    /// A token issued to a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
+    /// The shared password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offered = |secret: &Option<String>| secret.as_ref().map(|_| "[secret]");
+        f.debug_struct("ClientAuth")
+            .field("token", &offered(&self.token))
+            .field("bootstrap_token", &offered(&self.bootstrap_token))
+            .field("device_token", &offered(&self.device_token))
+            .field("password", &offered(&self.password))
+            .finish()
+    }
+}
+
+/// What a connection acts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A person or program that uses the gateway.
+    Operator,
+    /// A device that offers commands to it.
+    Node,
+}
+
+impl Role {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Node => "node",
+        }
+    }
+}
+
+impl ConnectParams {
+    /// The role asked for; `None` when there is no such role.
+    pub fn role(&self) -> Option<Role> {
+        match self.role.as_deref() {
+            None | Some("operator") => Some(Role::Operator),
+            Some("node") => Some(Role::Node),
+            Some(_) => None,
+        }
+    }
+
+    /// The version to speak, if there is a common one.
+    pub fn protocol(&self) -> Option<Protocol> {
+        Protocol::negotiate(self.min_protocol.get(), self.max_protocol.get())
+    }
+
+    /// Whether the client declared a capability.
+    pub fn has_cap(&self, cap: &str) -> bool {
+        self.caps.iter().any(|name| name.as_str() == cap)
+    }
+}
+
+/// Classes of clients that rules depend on (§2.3).
+impl ClientInfo {
+    /// A person's control interface: page, copilot or terminal.
+    pub const fn is_operator_ui(&self) -> bool {
+        matches!(
+            self.id,
+            ClientId::OpenclawControlUi | ClientId::OpenclawBrowserCopilot | ClientId::OpenclawTui
+        )
+    }
+
+    /// What the rules of `connect` call a control interface; since version 4 the terminal is one.
+    pub const fn is_control_ui(&self, version: Protocol) -> bool {
+        match version {
+            Protocol::V3 => matches!(self.id, ClientId::OpenclawControlUi),
+            Protocol::V4 => matches!(self.id, ClientId::OpenclawControlUi | ClientId::OpenclawTui),
+        }
+    }
+
+    /// A control interface in a browser.
+    pub const fn is_browser_operator_ui(&self) -> bool {
+        matches!(
+            self.id,
+            ClientId::OpenclawControlUi | ClientId::OpenclawBrowserCopilot
+        )
+    }
+
+    /// A chat page.
+    pub const fn is_webchat(&self) -> bool {
+        matches!(self.mode, ClientMode::Webchat) || matches!(self.id, ClientId::WebchatUi)
+    }
+
+    /// A command line.
+    pub const fn is_cli(&self) -> bool {
+        matches!(self.mode, ClientMode::Cli)
+    }
+
+    /// Whether it is left out of the presence list.
+    pub const fn is_ephemeral(&self, version: Protocol) -> bool {
+        match self.mode {
+            ClientMode::Cli => true,
+            ClientMode::Backend | ClientMode::Probe => matches!(version, Protocol::V4),
+            ClientMode::Webchat
+            | ClientMode::Ui
+            | ClientMode::Node
+            | ClientMode::Worker
+            | ClientMode::Test => false,
+        }
+    }
+
+    /// The interface of a native app.
+    pub const fn is_native_app(&self) -> bool {
+        matches!(self.mode, ClientMode::Ui)
+            && matches!(
+                self.id,
+                ClientId::OpenclawMacos
+                    | ClientId::OpenclawLinux
+                    | ClientId::OpenclawIos
+                    | ClientId::OpenclawAndroid
+            )
+    }
+
+    /// The name to show: the display name, else the program.
+    pub fn host(&self) -> &str {
+        self.display_name
+            .as_deref()
+            .unwrap_or_else(|| self.id.as_str())
+    }
+}

@@ -1,0 +1,472 @@
+//! Error shapes of the dialect: the one mapping from [`ErrorCode`] to wire codes, and how a
+//! handshake fails (`protocol-facts` §3.3, §3.6, §5).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::close::Close;
+use super::connect::ClientInfo;
+use super::version::Protocol;
+use crate::error::ErrorCode;
+
+/// The code in an error, as clients know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WireCode {
+    /// The request is wrong, or names something that does not exist.
+    InvalidRequest,
+    /// The peer lacks a scope or a right; version 3 has no such code.
+    Forbidden,
+    /// The handshake needs a device identity.
+    NotPaired,
+    /// The gateway or the agent could not do it.
+    Unavailable,
+}
+
+impl WireCode {
+    /// The wire code of a class of failures: the only place where this is decided.
+    pub const fn of(code: ErrorCode, version: Protocol) -> Self {
+        match code {
+            ErrorCode::InvalidRequest | ErrorCode::Unauthorized | ErrorCode::Conflict => {
+                Self::InvalidRequest
+            }
+            ErrorCode::Forbidden => match version {
+                Protocol::V3 => Self::InvalidRequest,
+                Protocol::V4 => Self::Forbidden,
+            },
+            ErrorCode::RateLimited
+            | ErrorCode::Overloaded
+            | ErrorCode::Restarting
+            | ErrorCode::StoreFailed
+            | ErrorCode::UpstreamAuth
+            | ErrorCode::UpstreamPermission
+            | ErrorCode::UpstreamRequest
+            | ErrorCode::UpstreamRateLimit
+            | ErrorCode::UpstreamOverloaded
+            | ErrorCode::UpstreamBilling
+            | ErrorCode::UpstreamFailed
+            | ErrorCode::UpstreamTimeout
+            | ErrorCode::UpstreamConnect
+            | ErrorCode::ContextOverflow
+            | ErrorCode::UpstreamModel
+            | ErrorCode::ToolChoiceUnmet
+            | ErrorCode::OutputLimit
+            | ErrorCode::RunTimeout
+            | ErrorCode::AgentFailed
+            | ErrorCode::Internal => Self::Unavailable,
+        }
+    }
+}
+
+/// The error of a response.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ErrorBody {
+    /// The class.
+    pub code: WireCode,
+    /// What happened, for a person.
+    pub message: Cow<'static, str>,
+    /// What happened, for a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+    /// Whether the same request may be sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retryable: Option<bool>,
+    /// When to send it again, in milliseconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl ErrorBody {
+    /// An error without details.
+    pub fn new(code: WireCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+            retryable: None,
+            retry_after_ms: None,
+        }
+    }
+
+    /// An error of a class, retryable when the class is.
+    pub fn of(code: ErrorCode, version: Protocol, message: impl Into<Cow<'static, str>>) -> Self {
+        let body = Self::new(WireCode::of(code, version), message);
+        Self {
+            retryable: code.is_retryable().then_some(true),
+            ..body
+        }
+    }
+
+    /// The error with details for a program.
+    #[must_use]
+    pub fn with_details(self, details: Value) -> Self {
+        Self {
+            details: Some(details),
+            ..self
+        }
+    }
+
+    /// The error, marked as worth another try after `wait`.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            retryable: Some(true),
+            retry_after_ms: Some(wait_ms),
+            ..self
+        }
+    }
+
+    /// Whether this counts for the flood guard (§3.11).
+    pub(super) fn is_role_refusal(&self) -> bool {
+        self.code == WireCode::InvalidRequest && self.message.starts_with("unauthorized role:")
+    }
+}
+
+/// Params that break the schema of their method; `problem` is the text of the violations (§5.2).
+pub fn invalid_params(method: &str, problem: impl std::fmt::Display) -> ErrorBody {
+    ErrorBody::new(
+        WireCode::InvalidRequest,
+        format!("invalid {method} params: {problem}"),
+    )
+}
+
+/// A method that is not served.
+pub fn unknown_method(method: &str) -> ErrorBody {
+    ErrorBody::new(
+        WireCode::InvalidRequest,
+        format!("unknown method: {method}"),
+    )
+}
+
+/// A method the peer's role may not call.
+pub fn unauthorized_role(role: &str) -> ErrorBody {
+    ErrorBody::new(
+        WireCode::InvalidRequest,
+        format!("unauthorized role: {role}"),
+    )
+}
+
+/// A method the peer lacks the scope for.
+pub fn missing_scope(version: Protocol, scope: &str) -> ErrorBody {
+    let message = format!("missing scope: {scope}");
+    let body = ErrorBody::of(ErrorCode::Forbidden, version, message);
+    match version {
+        Protocol::V3 => body,
+        Protocol::V4 => body.with_details(json!({
+            "code": "MISSING_SCOPE",
+            "missingScope": scope,
+            "requiredScopes": [scope],
+        })),
+    }
+}
+
+/// A method that is refused while the gateway drains.
+pub fn unavailable_during_restart(method: &str) -> ErrorBody {
+    ErrorBody::new(
+        WireCode::Unavailable,
+        format!("{method} unavailable during gateway restart"),
+    )
+    .retry_after(Duration::from_secs(1))
+    .with_details(json!({ "reason": "gateway-restarting", "method": method }))
+}
+
+/// A method that is refused while the gateway starts.
+pub fn unavailable_during_startup(method: &str) -> ErrorBody {
+    ErrorBody::new(
+        WireCode::Unavailable,
+        format!("{method} unavailable during gateway startup"),
+    )
+    .retry_after(STARTUP_RETRY)
+    .with_details(json!({ "reason": "startup-sidecars", "method": method }))
+}
+
+/// A request that found every place for waiting requests taken (§1.5).
+pub fn server_busy() -> ErrorBody {
+    ErrorBody {
+        retryable: Some(true),
+        ..ErrorBody::new(
+            WireCode::Unavailable,
+            "The server is busy. Please try again in a moment.",
+        )
+    }
+}
+
+const STARTUP_RETRY: Duration = Duration::from_millis(500);
+
+/// Why a handshake fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The first request is not `connect`.
+    NotConnect,
+    /// The params of `connect` break their schema.
+    InvalidParams(ErrorText),
+    /// The gateway is still starting.
+    Starting,
+    /// The gateway drains.
+    Draining,
+    /// There is no common version.
+    ProtocolMismatch {
+        /// Oldest version of the client.
+        min: u64,
+        /// Newest version of the client.
+        max: u64,
+    },
+    /// Neither `operator` nor `node`.
+    InvalidRole,
+    /// The browser origin is not allowed.
+    OriginNotAllowed {
+        /// Which rule refused it: `origin missing or invalid` or `origin not allowed`.
+        reason: &'static str,
+    },
+    /// The peer did not authenticate.
+    Unauthorized(AuthFailure),
+    /// The peer must prove a device and did not.
+    DeviceIdentityRequired,
+    /// A control interface must prove a device and did not.
+    ControlUiDeviceIdentityRequired,
+    /// A fault of the gateway.
+    Internal,
+}
+
+/// A text that was made for one peer.
+pub type ErrorText = Box<str>;
+
+/// Why a peer did not authenticate, with what the advice depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthFailure {
+    /// The reason.
+    pub reason: AuthReason,
+    /// Who gets the advice.
+    pub audience: Audience,
+    /// Whether a stored device token could work instead.
+    pub device_retry: bool,
+}
+
+/// The reason of a failed authentication (§3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthReason {
+    /// Nothing usable was offered and no mode says what was missing.
+    Required,
+    /// The token is missing.
+    TokenMissing,
+    /// The token is wrong.
+    TokenMismatch,
+    /// The password is missing.
+    PasswordMissing,
+    /// The password is wrong.
+    PasswordMismatch,
+    /// Too many failures.
+    RateLimited {
+        /// How long the lock still holds.
+        retry_after: Duration,
+    },
+    /// Forwarding headers came from a peer that is not a trusted proxy.
+    ProxyAttribution,
+}
+
+/// Who reads the advice in an authentication failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A person at a command line.
+    Cli,
+    /// A person at a control interface.
+    ControlUi,
+    /// Anybody else.
+    Other,
+}
+
+impl Audience {
+    /// Who sits at this client.
+    pub fn of(client: &ClientInfo) -> Self {
+        if client.is_cli() {
+            Self::Cli
+        } else if client.is_operator_ui() {
+            Self::ControlUi
+        } else {
+            Self::Other
+        }
+    }
+}
+
+impl AuthReason {
+    /// `details.authReason`.
+    pub const fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Required => None,
+            Self::TokenMissing => Some("token_missing"),
+            Self::TokenMismatch => Some("token_mismatch"),
+            Self::PasswordMissing => Some("password_missing"),
+            Self::PasswordMismatch => Some("password_mismatch"),
+            Self::RateLimited { .. } => Some("rate_limited"),
+            Self::ProxyAttribution => Some("proxy_attribution_required"),
+        }
+    }
+
+    /// `details.code`.
+    pub const fn detail_code(self) -> &'static str {
+        match self {
+            Self::Required => "AUTH_REQUIRED",
+            Self::TokenMissing => "AUTH_TOKEN_MISSING",
+            Self::TokenMismatch => "AUTH_TOKEN_MISMATCH",
+            Self::PasswordMissing => "AUTH_PASSWORD_MISSING",
+            Self::PasswordMismatch => "AUTH_PASSWORD_MISMATCH",
+            Self::RateLimited { .. } => "AUTH_RATE_LIMITED",
+            Self::ProxyAttribution => "AUTH_UNAUTHORIZED",
+        }
+    }
+}
+
+impl AuthFailure {
+    fn next_step(&self) -> &'static str {
+        match self.reason {
+            AuthReason::TokenMismatch if self.device_retry => "retry_with_device_token",
+            AuthReason::TokenMismatch | AuthReason::PasswordMismatch => "update_auth_credentials",
+            AuthReason::TokenMissing | AuthReason::PasswordMissing => "update_auth_configuration",
+            AuthReason::RateLimited { .. } => "wait_then_retry",
+            AuthReason::Required | AuthReason::ProxyAttribution => "review_auth_configuration",
+        }
+    }
+
+    fn message(&self) -> Cow<'static, str> {
+        let what = match self.reason {
+            AuthReason::Required => return "unauthorized".into(),
+            AuthReason::TokenMissing => "gateway token missing",
+            AuthReason::TokenMismatch => "gateway token mismatch",
+            AuthReason::PasswordMissing => "gateway password missing",
+            AuthReason::PasswordMismatch => "gateway password mismatch",
+            AuthReason::RateLimited { .. } => {
+                return "unauthorized: too many failed authentication attempts (retry later)"
+                    .into();
+            }
+            AuthReason::ProxyAttribution => {
+                return "unauthorized: forwarding headers from an untrusted proxy \
+                        (add it to gateway.trustedProxies)"
+                    .into();
+            }
+        };
+        format!("unauthorized: {what} ({})", self.hint()).into()
+    }
+
+    fn hint(&self) -> &'static str {
+        let wants_password = matches!(
+            self.reason,
+            AuthReason::PasswordMissing | AuthReason::PasswordMismatch
+        );
+        match (self.audience, wants_password) {
+            (Audience::Cli, false) => "pass --token or set OPENCLAW_GATEWAY_TOKEN",
+            (Audience::Cli, true) => "pass --password or set OPENCLAW_GATEWAY_PASSWORD",
+            (Audience::ControlUi, false) => "enter the gateway token in the settings",
+            (Audience::ControlUi, true) => "enter the gateway password in the settings",
+            (Audience::Other, false) => "provide gateway auth token",
+            (Audience::Other, true) => "provide gateway auth password",
+        }
+    }
+
+    fn body(&self, version: Protocol) -> ErrorBody {
+        let mut details = json!({ "code": self.reason.detail_code() });
+        if let Some(reason) = self.reason.as_str() {
+            details["authReason"] = reason.into();
+        }
+        let body = ErrorBody::new(WireCode::InvalidRequest, self.message());
+        match version {
+            Protocol::V3 => body.with_details(details),
+            Protocol::V4 => {
+                details["canRetryWithDeviceToken"] = self.can_retry_with_device_token().into();
+                details["recommendedNextStep"] = self.next_step().into();
+                self.with_wait(body.with_details(details))
+            }
+        }
+    }
+
+    fn can_retry_with_device_token(&self) -> bool {
+        self.device_retry && self.reason == AuthReason::TokenMismatch
+    }
+
+    fn with_wait(&self, body: ErrorBody) -> ErrorBody {
+        match self.reason {
+            AuthReason::RateLimited { retry_after } => body.retry_after(retry_after),
+            AuthReason::Required
+            | AuthReason::TokenMissing
+            | AuthReason::TokenMismatch
+            | AuthReason::PasswordMissing
+            | AuthReason::PasswordMismatch
+            | AuthReason::ProxyAttribution => body,
+        }
+    }
+}
+
+impl HandshakeFailure {
+    /// The error of the response before the close.
+    pub fn body(&self, version: Protocol) -> ErrorBody {
+        let invalid = |message: &'static str| ErrorBody::new(WireCode::InvalidRequest, message);
+        match self {
+            Self::NotConnect => invalid("invalid handshake: first request must be connect"),
+            Self::InvalidParams(problem) => invalid_params("connect", problem),
+            Self::Starting => {
+                ErrorBody::new(WireCode::Unavailable, "gateway starting; retry shortly")
+                    .retry_after(STARTUP_RETRY)
+                    .with_details(json!({ "reason": "startup-sidecars" }))
+            }
+            Self::Draining => unavailable_during_restart("connect"),
+            Self::ProtocolMismatch { min, max } => {
+                invalid("protocol mismatch").with_details(json!({
+                    "code": "PROTOCOL_MISMATCH",
+                    "clientMinProtocol": min,
+                    "clientMaxProtocol": max,
+                    "expectedProtocol": Protocol::CURRENT.number(),
+                    "minimumProbeProtocol": Protocol::OLDEST.number(),
+                }))
+            }
+            Self::InvalidRole => invalid("invalid role"),
+            Self::OriginNotAllowed { reason } => {
+                let body = invalid(
+                    "origin not allowed (open the Control UI from the gateway host or allow it \
+                     in gateway.controlUi.allowedOrigins)",
+                );
+                match version {
+                    Protocol::V3 => body,
+                    Protocol::V4 => body.with_details(json!({
+                        "code": "CONTROL_UI_ORIGIN_NOT_ALLOWED",
+                        "reason": reason,
+                    })),
+                }
+            }
+            Self::Unauthorized(failure) => failure.body(version),
+            Self::DeviceIdentityRequired => {
+                ErrorBody::new(WireCode::NotPaired, "device identity required")
+                    .with_details(json!({ "code": "DEVICE_IDENTITY_REQUIRED" }))
+            }
+            Self::ControlUiDeviceIdentityRequired => invalid(
+                "control ui requires device identity (use HTTPS or localhost secure context)",
+            )
+            .with_details(json!({ "code": "CONTROL_UI_DEVICE_IDENTITY_REQUIRED" })),
+            Self::Internal => ErrorBody::new(WireCode::Unavailable, "internal error"),
+        }
+    }
+
+    /// How the connection is closed after the response.
+    pub fn close(&self, version: Protocol) -> Close {
+        match self {
+            Self::Starting => Close::Starting,
+            Self::Draining => Close::Draining,
+            Self::ProtocolMismatch { .. } => Close::ProtocolMismatch,
+            Self::Internal => Close::Internal,
+            Self::NotConnect
+            | Self::InvalidParams(_)
+            | Self::InvalidRole
+            | Self::OriginNotAllowed { .. }
+            | Self::Unauthorized(_)
+            | Self::DeviceIdentityRequired
+            | Self::ControlUiDeviceIdentityRequired => {
+                Close::HandshakeRefused(self.body(version).message)
+            }
+        }
+    }
+}

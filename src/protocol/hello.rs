@@ -1,0 +1,349 @@
+//! What the gateway says first: the challenge and `hello-ok` with its snapshot (`protocol-facts`
+//! §2.5, §2.6).
+//!
+//! A peer without `operator.admin` never sees paths or the mode of authentication, whatever the
+//! caller put into the snapshot.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::codec::{EncodeError, EncodedEvent, Reply};
+use super::connect::Role;
+use super::frame::StateVersion;
+use super::version::Protocol;
+use crate::ids::ConnectionId;
+
+/// The version clients read as the gateway's: the release whose behaviour is served.
+pub const COMPATIBILITY_LEVEL: &str = "2026.9.6";
+
+/// The scope that shows the whole snapshot.
+const ADMIN: &str = "operator.admin";
+
+/// Default of [`Policy::tick_interval_ms`].
+const TICK_INTERVAL_MS: u64 = 30_000;
+
+/// The payload of `connect.challenge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Challenge {
+    /// One random text per connection.
+    #[schemars(length(min = 1))]
+    pub nonce: String,
+    /// The gateway's clock, in milliseconds since 1970.
+    pub ts: u64,
+}
+
+impl Challenge {
+    /// The event.
+    ///
+    /// # Errors
+    /// None in practice: the payload is small.
+    pub(super) fn encode(&self) -> Result<EncodedEvent, EncodeError> {
+        EncodedEvent::new("connect.challenge", self)
+    }
+}
+
+/// What an accepted peer is told, whatever its version.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// One random text per start of the process.
+    pub boot_id: Arc<str>,
+    /// What is served.
+    pub features: Features,
+    /// The state of the gateway.
+    pub snapshot: Snapshot,
+    /// What the peer may do.
+    pub auth: HelloAuth,
+    /// The bounds of the connection.
+    pub policy: Policy,
+}
+
+/// What is served: names for feature detection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Features {
+    /// The methods.
+    pub methods: Arc<[&'static str]>,
+    /// The events.
+    pub events: Arc<[&'static str]>,
+}
+
+/// What an accepted peer may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HelloAuth {
+    /// How it authenticated: `token`, `password` or `none`.
+    pub method: Cow<'static, str>,
+    /// What it acts as.
+    pub role: Role,
+    /// Its scopes; may be none.
+    pub scopes: Vec<Arc<str>>,
+}
+
+/// The bounds of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Longest frame, in bytes.
+    pub max_payload: u64,
+    /// Most bytes that may wait for a peer that does not read.
+    pub max_buffered_bytes: u64,
+    /// Time between `tick` events, in milliseconds.
+    pub tick_interval_ms: u64,
+    /// Bounds of attachments; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<AttachmentPolicy>,
+}
+
+/// Bounds of attachments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttachmentPolicy {
+    /// Largest attachment, in bytes; its base64 form fits into a frame.
+    pub max_bytes: u64,
+    /// Largest image, in bytes.
+    pub max_image_bytes: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            max_payload: 26_214_400,
+            max_buffered_bytes: 52_428_800,
+            tick_interval_ms: TICK_INTERVAL_MS,
+            attachments: Some(AttachmentPolicy {
+                max_bytes: 19_464_192,
+                max_image_bytes: 6_291_456,
+            }),
+        }
+    }
+}
+
+/// The state of the gateway at the moment of the handshake.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Whether new work is taken; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspension: Option<Suspension>,
+    /// Who is connected.
+    pub presence: Vec<PresenceEntry>,
+    /// The health summary, or an empty object.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub health: Arc<RawValue>,
+    /// Versions of presence and health.
+    pub state_version: StateVersion,
+    /// Time since the start, in milliseconds.
+    pub uptime_ms: u64,
+    /// Digest of the configuration in force; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_config_hash: Option<Arc<str>>,
+    /// How session keys are made.
+    pub session_defaults: SessionDefaults,
+    /// Path of the configuration file; only for `operator.admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_path: Option<Arc<str>>,
+    /// Path of the state directory; only for `operator.admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<Arc<str>>,
+    /// How peers authenticate; only for `operator.admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_mode: Option<AuthModeName>,
+}
+
+/// Whether new work is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Suspension {
+    /// The phase.
+    pub phase: SuspensionPhase,
+}
+
+/// The phase of a suspension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SuspensionPhase {
+    /// New work is taken.
+    Accepting,
+    /// Running work ends, new work is refused.
+    Draining,
+}
+
+/// How peers authenticate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthModeName {
+    /// No secret.
+    None,
+    /// A shared token.
+    Token,
+    /// A shared password.
+    Password,
+}
+
+/// How session keys are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionDefaults {
+    /// The agent of requests that name none.
+    pub default_agent_id: Arc<str>,
+    /// Whether a model is there; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_configured: Option<bool>,
+    /// Who owns the list of agents; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<RosterOwnership>,
+    /// Whether the client must choose an agent; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection_required: Option<bool>,
+    /// The last part of the main session's key.
+    pub main_key: Arc<str>,
+    /// The main session's key.
+    pub main_session_key: Arc<str>,
+    /// `per-sender` or `global`.
+    pub scope: Arc<str>,
+}
+
+/// Who owns the list of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RosterOwnership {
+    /// There is one agent.
+    Sole,
+    /// The list is written out.
+    Explicit,
+}
+
+/// One connected client, or the gateway itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PresenceEntry {
+    /// The name to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<str>>,
+    /// The program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Arc<str>>,
+    /// The address; left out for local clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Arc<str>>,
+    /// The version of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
+    /// The operating system or browser platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Arc<str>>,
+    /// The family of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_family: Option<Arc<str>>,
+    /// The model of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_identifier: Option<Arc<str>>,
+    /// The time zone of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<Arc<str>>,
+    /// What it connected for; `gateway` for the gateway itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Arc<str>>,
+    /// What the entry was written for: `connect`, `disconnect` or `self`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+    /// One line for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Arc<str>>,
+    /// When the entry was written, in milliseconds since 1970.
+    pub ts: u64,
+    /// Its roles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<Role>>,
+    /// Its scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Arc<str>>>,
+    /// One running copy of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+enum HelloTag {
+    #[serde(rename = "hello-ok")]
+    HelloOk,
+}
+
+/// `hello-ok` on the wire.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HelloOk<'a> {
+    #[serde(rename = "type")]
+    tag: HelloTag,
+    #[schemars(range(min = 3, max = 4))]
+    protocol: u8,
+    server: Server<'a>,
+    features: &'a Features,
+    snapshot: &'a Snapshot,
+    /// Not in version 3, where it is only there with a device token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<&'a HelloAuth>,
+    policy: Policy,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+struct Server<'a> {
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_id: Option<&'a str>,
+    conn_id: String,
+}
+
+impl Hello {
+    /// The response to `connect`, or `None` when it would not fit into a frame.
+    pub(super) fn encode(&self, id: &str, version: Protocol) -> Option<Reply> {
+        let snapshot = self.visible_snapshot(version);
+        let (is_v4, policy) = match version {
+            Protocol::V3 => (
+                false,
+                Policy {
+                    attachments: None,
+                    ..self.policy
+                },
+            ),
+            Protocol::V4 => (true, self.policy),
+        };
+        let hello = HelloOk {
+            tag: HelloTag::HelloOk,
+            protocol: version.number(),
+            server: Server {
+                version: COMPATIBILITY_LEVEL,
+                boot_id: is_v4.then_some(&*self.boot_id),
+                conn_id: self.connection.to_string(),
+            },
+            features: &self.features,
+            snapshot: &snapshot,
+            auth: is_v4.then_some(&self.auth),
+            policy,
+        };
+        Reply::try_ok(id, &hello).ok()
+    }
+
+    /// The snapshot as this peer may see it and as its version knows it.
+    fn visible_snapshot(&self, version: Protocol) -> Snapshot {
+        let mut snapshot = self.snapshot.clone();
+        if !self.auth.scopes.iter().any(|scope| &**scope == ADMIN) {
+            snapshot.config_path = None;
+            snapshot.state_dir = None;
+            snapshot.auth_mode = None;
+        }
+        if version == Protocol::V3 {
+            snapshot.suspension = None;
+            snapshot.applied_config_hash = None;
+            snapshot.session_defaults.model_configured = None;
+            snapshot.session_defaults.ownership = None;
+            snapshot.session_defaults.selection_required = None;
+        }
+        snapshot
+    }
+}
