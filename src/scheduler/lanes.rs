@@ -43,6 +43,9 @@ pub struct Submission {
     pub credential: Arc<str>,
     /// The user, device or connection inside it.
     pub party: Arc<str>,
+    /// How long it may hold its slot, its own deadlines included; `None` is no limit. Only for a
+    /// run whose task hangs: a healthy one keeps its deadlines itself.
+    pub hold: Option<Duration>,
     /// How long its backend may take to end after it was cancelled.
     pub grace: Duration,
 }
@@ -121,6 +124,7 @@ struct AgentSlots {
 struct Place {
     lane: SessionKey,
     claim: Claim,
+    hold: Option<Duration>,
     grace: Duration,
     state: State,
     deadline: Option<Instant>,
@@ -136,6 +140,7 @@ impl Place {
                 agent: submission.agent,
                 weight: submission.agent_weight,
             },
+            hold: submission.hold,
             grace: submission.grace,
             state: State::Waiting,
             deadline: None,
@@ -194,11 +199,11 @@ impl Lanes {
         let (run, key) = (submission.run, submission.lane.clone());
         self.runs.insert(run, Place::new(submission));
         if starts {
-            self.activate(run);
+            self.activate(run, now);
             return Ok(Standing::Active);
         }
         self.enqueue(run, &key, now);
-        Ok(self.standing_after_refill(run))
+        Ok(self.standing_after_refill(run, now))
     }
 
     /// Cancels a run: a waiting one leaves its lane, an active one must end within its grace.
@@ -208,7 +213,7 @@ impl Lanes {
         };
         match place.state {
             State::Waiting => {
-                self.remove(run);
+                self.remove(run, now);
                 Cancelled::Waiting
             }
             State::Active => {
@@ -224,8 +229,8 @@ impl Lanes {
 
     /// Takes note that a run ended, or never began: its place is free. Unknown runs are ignored,
     /// so a backend that ends after its slot was reclaimed changes nothing.
-    pub fn finished(&mut self, run: RunId) {
-        self.remove(run);
+    pub fn finished(&mut self, run: RunId, now: Instant) {
+        self.remove(run, now);
     }
 
     /// Refuses new runs from now on.
@@ -248,7 +253,7 @@ impl Lanes {
                 State::Active => Action::Reclaim(run),
             };
             self.actions.push_back(action);
-            self.remove(run);
+            self.remove(run, now);
         }
     }
 
@@ -309,8 +314,8 @@ impl Lanes {
         }
     }
 
-    fn standing_after_refill(&mut self, run: RunId) -> Standing {
-        self.refill();
+    fn standing_after_refill(&mut self, run: RunId, now: Instant) -> Standing {
+        self.refill(now);
         let started = self
             .actions
             .iter()
@@ -325,7 +330,7 @@ impl Lanes {
     }
 
     /// Starts ready lanes while there are slots.
-    fn refill(&mut self) {
+    fn refill(&mut self, now: Instant) {
         while self.active < self.caps.active_max {
             let Some(key) = self.pop_ready() else { return };
             let Some(head) = self
@@ -339,7 +344,7 @@ impl Lanes {
                 lane.waiting.pop_front();
             }
             self.waiting -= 1;
-            self.activate(head);
+            self.activate(head, now);
             self.actions.push_back(Action::Start(head));
         }
     }
@@ -350,7 +355,7 @@ impl Lanes {
             .pop(|agent| agents.get(agent).is_some_and(|s| s.active < s.active_max))
     }
 
-    fn activate(&mut self, run: RunId) {
+    fn activate(&mut self, run: RunId, now: Instant) {
         let Some(place) = self.runs.get_mut(&run) else {
             return;
         };
@@ -359,12 +364,13 @@ impl Lanes {
             slots.active += 1;
         }
         self.lanes.entry(place.lane.clone()).or_default().active = Some(run);
+        let reclaim_at = place.hold.and_then(|hold| now.checked_add(hold));
         self.active += 1;
-        self.set_deadline(run, None);
+        self.set_deadline(run, reclaim_at);
     }
 
     /// Takes a run out, whatever its state, and lets the next one go.
-    fn remove(&mut self, run: RunId) {
+    fn remove(&mut self, run: RunId, now: Instant) {
         self.set_deadline(run, None);
         let Some(place) = self.runs.remove(&run) else {
             return;
@@ -373,7 +379,7 @@ impl Lanes {
             State::Waiting => self.leave_queue(run, &place),
             State::Active => self.leave_slot(&place),
         }
-        self.refill();
+        self.refill(now);
     }
 
     fn leave_queue(&mut self, run: RunId, place: &Place) {
@@ -436,6 +442,8 @@ mod tests {
 
     use super::*;
 
+    const HOLD: Duration = Duration::from_secs(150);
+
     fn caps() -> Caps {
         Caps {
             active_max: 3,
@@ -458,6 +466,7 @@ mod tests {
             agent_weight: 1,
             credential: format!("c{}", party % 2).into(),
             party: format!("p{party}").into(),
+            hold: Some(HOLD),
             grace: Duration::from_secs(2),
         }
     }
@@ -480,9 +489,9 @@ mod tests {
         );
         assert_eq!(lanes.cancel(run_id(2), now), Cancelled::Waiting);
         assert_eq!(lanes.poll_action(), None);
-        lanes.finished(run_id(1));
+        lanes.finished(run_id(1), now);
         assert_eq!(lanes.poll_action(), Some(Action::Start(run_id(3))));
-        lanes.finished(run_id(3));
+        lanes.finished(run_id(3), now);
         assert_eq!((lanes.lanes(), lanes.active(), lanes.waiting()), (0, 0, 0));
         assert_eq!(lanes.poll_timeout(), None);
     }
@@ -537,11 +546,11 @@ mod tests {
         lanes.submit(submission(1, 0, 0, 0), now).unwrap();
         lanes.submit(submission(2, 0, 0, 0), now).unwrap();
         assert_eq!(lanes.cancel(run_id(1), now), Cancelled::Active);
-        assert_eq!(lanes.poll_timeout(), Some(now + Duration::from_secs(2)));
+        assert_eq!(lanes.poll_timeout(), Some(now + Duration::from_secs(2)), "the grace ends before the hold");
         lanes.handle_timeout(now + Duration::from_secs(2));
         assert_eq!(lanes.poll_action(), Some(Action::Reclaim(run_id(1))));
         assert_eq!(lanes.poll_action(), Some(Action::Start(run_id(2))));
-        lanes.finished(run_id(1));
+        lanes.finished(run_id(1), now);
         assert_eq!(lanes.active(), 1);
     }
 
@@ -588,7 +597,7 @@ mod tests {
             if n >= 10_000 {
                 last_light = ended;
             }
-            lanes.finished(run_id(n));
+            lanes.finished(run_id(n), now);
             while let Some(Action::Start(run)) = lanes.poll_action() {
                 running.push_back(run.as_uuid().as_u64_pair().1);
             }
@@ -637,7 +646,7 @@ mod tests {
                 .count()
         }
 
-        fn start(&mut self, n: u64) {
+        fn start(&mut self, n: u64, now: Instant) {
             let (lane, agent, _) = self.waiting.remove(&n).expect("a started run waited");
             assert!(
                 !self.active.values().any(|(of, _, _)| *of == lane),
@@ -648,7 +657,7 @@ mod tests {
                 Some(&n),
                 "not the oldest of {lane}"
             );
-            self.active.insert(n, (lane, agent, None));
+            self.active.insert(n, (lane, agent, Some(now + HOLD)));
         }
 
         fn end(&mut self, n: u64) {
@@ -675,10 +684,10 @@ mod tests {
         }
     }
 
-    fn settle(lanes: &mut Lanes, model: &mut Model) {
+    fn settle(lanes: &mut Lanes, model: &mut Model, now: Instant) {
         while let Some(action) = lanes.poll_action() {
             match action {
-                Action::Start(run) => model.start(run.as_uuid().as_u64_pair().1),
+                Action::Start(run) => model.start(run.as_uuid().as_u64_pair().1, now),
                 Action::Expire(run) | Action::Reclaim(run) => {
                     model.end(run.as_uuid().as_u64_pair().1);
                 }
@@ -696,9 +705,9 @@ mod tests {
                     Ok(standing) => {
                         model.lanes.entry(key.clone()).or_default().push(n);
                         model.waiting.insert(n, (key, agent, *now + caps().wait));
-                        settle(lanes, model);
+                        settle(lanes, model, *now);
                         if standing == Standing::Active {
-                            model.start(n);
+                            model.start(n, *now);
                         }
                     }
                     Err(_refusal) => {
@@ -711,7 +720,7 @@ mod tests {
                 if !active.is_empty() {
                     let n = *index.get(&active);
                     model.end(n);
-                    lanes.finished(run_id(n));
+                    lanes.finished(run_id(n), *now);
                 }
             }
             Op::Cancel(index) => {
@@ -739,7 +748,7 @@ mod tests {
                 lanes.handle_timeout(*now);
             }
         }
-        settle(lanes, model);
+        settle(lanes, model, *now);
     }
 
     fn check_invariants(lanes: &Lanes, model: &Model, now: Instant) {
@@ -786,7 +795,7 @@ mod tests {
                 check_invariants(&lanes, &model, now);
             }
             for run in lanes.runs() {
-                lanes.finished(run);
+                lanes.finished(run, now);
             }
             prop_assert_eq!((lanes.lanes(), lanes.active(), lanes.waiting()), (0, 0, 0));
             prop_assert_eq!(lanes.ready.len(), 0);

@@ -1,0 +1,125 @@
+//! What the scheduler is asked and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::AgentRef;
+use crate::error::ErrorCode;
+use crate::events::Log;
+use crate::ids::SessionId;
+use crate::run::{RunInfo, Turn};
+use crate::session::{Accepted, IdempotencyScope, LedgerError, NewEntry, RunRecord};
+
+/// A run to schedule.
+#[derive(Debug)]
+pub struct Order {
+    /// Its identity card.
+    pub info: Arc<RunInfo>,
+    /// Where its events go.
+    pub log: Arc<Log>,
+    /// What to answer.
+    pub turn: Turn,
+    /// Who answers.
+    pub agent: AgentRef,
+    /// Bounds.
+    pub limits: RunLimits,
+    /// What to commit before the run is acknowledged; `None` for an ephemeral run.
+    pub accept: Option<Accept>,
+}
+
+/// Bounds of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Active runs its agent may have.
+    pub agent_active_max: u32,
+    /// The agent's share beside other agents.
+    pub agent_weight: u32,
+    /// How long the run may take once started; `None` is no limit.
+    pub run: Option<Duration>,
+    /// How long its agent may be silent; `None` is no limit.
+    pub idle: Option<Duration>,
+    /// How long its backend may take to end after a cancel.
+    pub abort_grace: Duration,
+    /// Most bytes of answer.
+    pub output_bytes_max: usize,
+}
+
+impl RunLimits {
+    /// How long a healthy run can hold its slot: its deadline, its backend's grace, and the commits
+    /// around it.
+    pub(super) fn hold(&self) -> Option<Duration> {
+        self.run.map(|run| run + self.abort_grace + 3 * LEDGER_WAIT_MAX)
+    }
+}
+
+/// Longest wait for one commit before the store counts as failed.
+pub(super) const LEDGER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What is committed before a run of a stored session is acknowledged.
+#[derive(Debug)]
+pub struct Accept {
+    /// Messages for the transcript.
+    pub input: Vec<NewEntry>,
+    /// The scope of the caller's idempotency key.
+    pub idempotency: Option<IdempotencyScope>,
+    /// Id of the transcript, should the session be new.
+    pub new_session_id: SessionId,
+    /// What beside the input is needed to start the run after a restart, as JSON.
+    pub resume: Option<String>,
+}
+
+/// The answer to an [`Order`].
+#[derive(Debug)]
+pub enum Submitted {
+    /// The run is accepted.
+    New {
+        /// What was committed; `None` for an ephemeral run.
+        accepted: Option<Accepted>,
+    },
+    /// The idempotency key belongs to this run; nothing was scheduled.
+    Existing(RunRecord),
+    /// The idempotency key was used for another input; nothing was scheduled.
+    Conflict(RunRecord),
+}
+
+/// Why an order was not accepted. Nothing was scheduled.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The lane has as many waiting runs as it may.
+    #[error("the session has too many waiting runs")]
+    LaneFull,
+    /// The gateway has as many waiting runs as it may.
+    #[error("the gateway has too many waiting runs")]
+    GatewayFull,
+    /// The gateway drains.
+    #[error("the gateway restarts")]
+    Draining,
+    /// The accept commit failed.
+    #[error("the run could not be stored")]
+    Ledger(#[from] LedgerError),
+    /// The scheduler has stopped.
+    #[error("the scheduler has stopped")]
+    Stopped,
+}
+
+impl SubmitError {
+    /// The class of the refusal.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::LaneFull | Self::GatewayFull => ErrorCode::Overloaded,
+            Self::Draining | Self::Stopped => ErrorCode::Restarting,
+            Self::Ledger(error) => error.code(),
+        }
+    }
+}
+
+/// How busy the scheduler is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Active runs.
+    pub active: u32,
+    /// Waiting runs.
+    pub waiting: u32,
+    /// Lanes with a run.
+    pub lanes: usize,
+}

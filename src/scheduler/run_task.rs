@@ -1,0 +1,421 @@
+//! The one task of a run, from acceptance to the return of its slot.
+//!
+//! Accept (commit, acknowledge) → wait for the slot → start the agent → copy its events into the
+//! log → settle (commit, close the log) → wait until the backend has ended, at most its grace.
+//! Owns the backend's stream. The first of agent, deadline and cancellation decides the end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::agent::{AgentTurn, Inbox, RunContext};
+use crate::error::ErrorCode;
+use crate::events::{Notice, Record};
+use crate::run::{
+    AbortCause, Event, FinishReason, OnDisconnect, Outcome, RunError, TimeoutPhase, Usage,
+};
+use crate::session::{
+    Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed, conversation,
+};
+
+use super::backend::BackendStream;
+use super::order::{Accept, LEDGER_WAIT_MAX, Order, SubmitError, Submitted};
+use super::verdict::{Stop, Verdict};
+use super::{PlaceGuard, SchedulerParts};
+
+/// Entries of a transcript that are read for the model; older ones are left out.
+const HISTORY_ENTRIES_MAX: u32 = 1000;
+
+/// Events a backend may yield before the run lets others go.
+const EVENTS_PER_TURN: u32 = 256;
+
+/// When a run may start.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// It holds its slot.
+    Now,
+    /// Once this fires.
+    When(oneshot::Receiver<()>),
+}
+
+/// Everything the task of a run owns.
+#[derive(Debug)]
+pub(super) struct RunTask {
+    pub(super) order: Box<Order>,
+    pub(super) reply: Option<oneshot::Sender<Result<Submitted, SubmitError>>>,
+    pub(super) verdict: Arc<Verdict>,
+    pub(super) start: Start,
+    /// Dropped last: then the lane is free.
+    pub(super) place: PlaceGuard,
+    pub(super) parts: Arc<SchedulerParts>,
+    pub(super) submitted_at: Instant,
+}
+
+/// What a run has yielded, beside what is in the log.
+#[derive(Debug, Default)]
+pub(super) struct Yield {
+    pub(super) started_at_ms: Option<u64>,
+    pub(super) usage: Option<Usage>,
+    pub(super) output_bytes: usize,
+}
+
+/// How the accept step went.
+enum AcceptStep {
+    /// The run is accepted; stored runs with what was committed.
+    Go(Option<Accepted>),
+    /// It is not, and the caller knows.
+    Refused,
+}
+
+impl RunTask {
+    pub(super) async fn work(mut self) {
+        let accepted = match self.accept().await {
+            AcceptStep::Go(accepted) => accepted,
+            AcceptStep::Refused => {
+                self.parts.logs.forget(&self.order.info);
+                return;
+            }
+        };
+        let mut yielded = Yield::default();
+        match self.wait_for_slot().await {
+            Some(stop) => self.settle(stop.outcome(), &yielded).await,
+            None => self.run(accepted, &mut yielded).await,
+        }
+    }
+
+    /// Commits the run if its session is stored, and answers the caller.
+    async fn accept(&mut self) -> AcceptStep {
+        let Some(accept) = self.order.accept.take() else {
+            self.acknowledge(Submitted::New { accepted: None });
+            return AcceptStep::Go(None);
+        };
+        let begun = bounded(self.parts.ledger.begin_run(self.begin(accept))).await;
+        match begun {
+            Ok(Begun::New(accepted)) => {
+                if let Some(placed) = &accepted.placed {
+                    self.announce_input(placed);
+                }
+                self.acknowledge(Submitted::New { accepted: Some(accepted.clone()) });
+                AcceptStep::Go(Some(accepted))
+            }
+            Ok(Begun::Existing(record)) => self.refuse(Ok(Submitted::Existing(record))),
+            Ok(Begun::Conflict(record)) => self.refuse(Ok(Submitted::Conflict(record))),
+            Err(error) => {
+                tracing::error!(run_id = %self.order.info.run_id, %error, "run not accepted");
+                self.refuse(Err(error.into()))
+            }
+        }
+    }
+
+    fn begin(&self, accept: Accept) -> BeginRun {
+        let info = &self.order.info;
+        let starts_now = matches!(self.start, Start::Now);
+        BeginRun {
+            lease: self.parts.ledger.lease(),
+            run: NewRun {
+                run_id: info.run_id,
+                wire_id: info.wire_id.clone(),
+                session: info.session.clone(),
+                agent: info.agent.clone(),
+                front: info.front,
+                idempotency: accept.idempotency,
+                accepted_at_ms: info.accepted_at_ms,
+                started_at_ms: starts_now.then(|| self.parts.clock.now_ms()),
+                resume: accept.resume,
+            },
+            input: accept.input,
+            new_session_id: accept.new_session_id,
+        }
+    }
+
+    fn refuse(&mut self, answer: Result<Submitted, SubmitError>) -> AcceptStep {
+        if answer.is_err() {
+            self.parts.metrics.runs_refused.add_one();
+        }
+        if let Some(reply) = self.reply.take() {
+            reply.send(answer).ok();
+        }
+        AcceptStep::Refused
+    }
+
+    fn acknowledge(&mut self, submitted: Submitted) {
+        self.parts.metrics.runs_accepted.add_one();
+        self.parts.bus.publish(Notice::RunAccepted(Arc::clone(&self.order.log)));
+        let heard = self.reply.take().is_some_and(|reply| reply.send(Ok(submitted)).is_ok());
+        if !heard && self.order.info.on_disconnect == OnDisconnect::CancelRun {
+            self.verdict.stop(Stop::Abort(AbortCause::ClientGone));
+        }
+    }
+
+    fn announce_input(&self, placed: &Placed) {
+        let info = &self.order.info;
+        for entry in &placed.input {
+            self.parts.bus.publish(Notice::Message {
+                session: info.session.clone(),
+                agent: info.agent.clone(),
+                session_id: placed.session_id,
+                entry: Arc::new(entry.clone()),
+            });
+        }
+    }
+
+    /// Waits for the slot; returns why the run ends instead, if it does.
+    async fn wait_for_slot(&mut self) -> Option<Stop> {
+        let signal = self.verdict.signal().clone();
+        if let Start::When(start) = &mut self.start {
+            tokio::select! {
+                biased;
+                () = signal.cancelled() => {}
+                // A lost sender means that the owner stopped us, which fires the signal first.
+                _started = start => {}
+            }
+        }
+        if signal.is_cancelled() {
+            return self.verdict.settle();
+        }
+        let waited = self.submitted_at.elapsed().as_millis();
+        self.parts.metrics.queue_wait_ms.add(u64::try_from(waited).unwrap_or(u64::MAX));
+        None
+    }
+
+    async fn run(mut self, accepted: Option<Accepted>, yielded: &mut Yield) {
+        let turn = match self.prepare(accepted).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                let outcome = self.verdict.settle().map_or(Outcome::Error(error), Stop::outcome);
+                return self.settle(outcome, yielded).await;
+            }
+        };
+        let started_at_ms = self.parts.clock.now_ms();
+        yielded.started_at_ms = Some(started_at_ms);
+        self.order.log.append(Record::Started { at_ms: started_at_ms });
+        self.parts.bus.publish(Notice::RunStarted(Arc::clone(&self.order.log)));
+        let mut stream = self.start_backend(turn);
+        let outcome = self.drive(&mut stream, yielded).await;
+        let outcome = self.verdict.settle().map_or(outcome, Stop::outcome);
+        self.verdict.signal().cancel();
+        let ending = end_backend(stream, self.order.limits.abort_grace);
+        let (ended, ()) = tokio::join!(ending, self.settle(outcome, yielded));
+        if !ended {
+            tracing::error!(run_id = %self.order.info.run_id, agent = %self.order.info.agent,
+                "the backend did not end in time and was abandoned");
+            self.parts.metrics.runs_abandoned.add_one();
+            self.parts.backends.abandon();
+        }
+    }
+
+    /// Marks the run as started and puts together what the agent gets.
+    async fn prepare(&mut self, accepted: Option<Accepted>) -> Result<AgentTurn, RunError> {
+        let mut turn = std::mem::take(&mut self.order.turn);
+        let Some(accepted) = accepted else {
+            return Ok(AgentTurn { turn, session: Vec::new() });
+        };
+        let placed = match accepted.placed {
+            Some(placed) => placed,
+            None => self.place().await.map_err(|error| store_failed(&error))?,
+        };
+        if placed.entries_before == 0 {
+            return Ok(AgentTurn { turn, session: Vec::new() });
+        }
+        // The session knows the conversation: the caller's own account would double it.
+        turn.history.clear();
+        let range = EntryRange::Newest {
+            skip: u64::try_from(placed.input.len()).unwrap_or(u64::MAX),
+            limit: HISTORY_ENTRIES_MAX,
+        };
+        let key = self.order.info.session.clone();
+        let page = bounded(self.parts.ledger.entries(key, range)).await;
+        let page = page.map_err(|error| store_failed(&error))?;
+        let session = page.map(|page| conversation(&page.entries)).unwrap_or_default();
+        Ok(AgentTurn { turn, session })
+    }
+
+    async fn place(&self) -> Result<Placed, LedgerError> {
+        let ledger = &self.parts.ledger;
+        let run = self.order.info.run_id;
+        let placed = bounded(ledger.start_run(ledger.lease(), run, self.parts.clock.now_ms())).await?;
+        self.announce_input(&placed);
+        Ok(placed)
+    }
+
+    fn start_backend(&self, turn: AgentTurn) -> BackendStream {
+        let info = &self.order.info;
+        let (_steer, inbox) = Inbox::new();
+        let context = RunContext {
+            run_id: info.run_id,
+            wire_id: info.wire_id.clone(),
+            session: info.session.clone(),
+            deadline: self.order.limits.run.map(|run| Instant::now() + run),
+            cancel: self.verdict.signal().clone(),
+            inbox,
+        };
+        self.parts.backends.start(&self.order.agent, turn, context)
+    }
+
+    /// Copies events into the log until the run ends by itself, by a deadline or by a stop.
+    async fn drive(&self, stream: &mut BackendStream, yielded: &mut Yield) -> Outcome {
+        let limits = &self.order.limits;
+        let signal = self.verdict.signal();
+        let mut stopped = std::pin::pin!(signal.cancelled());
+        let mut watch = std::pin::pin!(Watch::new(limits.run, limits.idle));
+        let mut budget = EVENTS_PER_TURN;
+        loop {
+            let item = tokio::select! {
+                biased;
+                // `settle` finds out which stop it was.
+                () = &mut stopped => return Outcome::Interrupted,
+                phase = watch.as_mut().expired() => return Outcome::TimedOut(phase),
+                item = stream.next() => item,
+            };
+            let event = match item {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => return Outcome::Error(error),
+                None => return Outcome::Error(unfinished()),
+            };
+            if let Some(outcome) = self.take(event, yielded) {
+                return outcome;
+            }
+            watch.as_mut().touch();
+            budget -= 1;
+            if budget == 0 {
+                budget = EVENTS_PER_TURN;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Puts one event into the log; returns the end if it is one.
+    fn take(&self, event: Event, yielded: &mut Yield) -> Option<Outcome> {
+        let log = &self.order.log;
+        let bytes = match &event {
+            Event::Text(text) => text.len(),
+            Event::ToolCall(delta) => {
+                delta.arguments.len() + delta.name.as_deref().map_or(0, str::len)
+            }
+            Event::Reasoning(_)
+            | Event::ToolStart { .. }
+            | Event::ToolUpdate { .. }
+            | Event::ToolResult { .. }
+            | Event::Usage(_)
+            | Event::Finished(_) => 0,
+        };
+        yielded.output_bytes = yielded.output_bytes.saturating_add(bytes);
+        if yielded.output_bytes > self.order.limits.output_bytes_max {
+            return Some(Outcome::Error(RunError::new(ErrorCode::OutputLimit, "output limit")));
+        }
+        match event {
+            Event::Text(text) => log.append_text(&text),
+            Event::Usage(usage) => {
+                yielded.usage = Some(usage);
+                log.append(Record::Event(Event::Usage(usage)));
+            }
+            Event::Finished(reason) => return Some(Outcome::Ok(reason)),
+            other @ (Event::Reasoning(_)
+            | Event::ToolStart { .. }
+            | Event::ToolUpdate { .. }
+            | Event::ToolResult { .. }
+            | Event::ToolCall(_)) => log.append(Record::Event(other)),
+        }
+        None
+    }
+}
+
+impl Stop {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Abort(cause) => Outcome::Aborted(cause),
+            Self::WaitedTooLong => Outcome::TimedOut(TimeoutPhase::Queue),
+            Self::Reclaimed => Outcome::TimedOut(TimeoutPhase::Run),
+        }
+    }
+}
+
+/// Watches the deadline of a run and the silence of its agent with one timer.
+#[pin_project::pin_project]
+struct Watch {
+    deadline: Option<Instant>,
+    idle: Option<Duration>,
+    last_event: Instant,
+    #[pin]
+    timer: Sleep,
+}
+
+impl Watch {
+    fn new(run: Option<Duration>, idle: Option<Duration>) -> Self {
+        /// When nothing is to be watched; the timer is set again when it fires.
+        const FAR: Duration = Duration::from_hours(24);
+        let now = Instant::now();
+        let first = [run, idle].into_iter().flatten().min().unwrap_or(FAR);
+        let deadline = run.map(|run| now + run);
+        Self { deadline, idle, last_event: now, timer: sleep(first) }
+    }
+
+    fn touch(self: Pin<&mut Self>) {
+        *self.project().last_event = Instant::now();
+    }
+
+    /// Waits for the first deadline that really passes.
+    async fn expired(mut self: Pin<&mut Self>) -> TimeoutPhase {
+        loop {
+            self.as_mut().project().timer.await;
+            let this = self.as_mut().project();
+            let now = Instant::now();
+            if this.deadline.is_some_and(|deadline| now >= deadline) {
+                return TimeoutPhase::Run;
+            }
+            let silent_at = this.idle.map(|idle| *this.last_event + idle);
+            if silent_at.is_some_and(|at| now >= at) {
+                return TimeoutPhase::Idle;
+            }
+            let next = [*this.deadline, silent_at].into_iter().flatten().min();
+            this.timer.reset(next.unwrap_or(now + Duration::from_hours(24)));
+        }
+    }
+}
+
+/// Lets a cancelled backend end; false when it did not within its grace. What it still yields is
+/// thrown away: the log is closed.
+async fn end_backend(mut stream: BackendStream, grace: Duration) -> bool {
+    let ended = std::future::poll_fn(|cx| {
+        while let std::task::Poll::Ready(item) = Pin::new(&mut stream).poll_next(cx) {
+            if item.is_none_or(|item| matches!(item, Err(_) | Ok(Event::Finished(_)))) {
+                return std::task::Poll::Ready(());
+            }
+        }
+        std::task::Poll::Pending
+    });
+    timeout(grace, ended).await.is_ok()
+}
+
+async fn bounded<T>(
+    operation: impl Future<Output = Result<T, LedgerError>>,
+) -> Result<T, LedgerError> {
+    match timeout(LEDGER_WAIT_MAX, operation).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(LedgerError::Busy),
+    }
+}
+
+pub(super) fn store_failed(error: &LedgerError) -> RunError {
+    tracing::error!(%error, "the ledger failed during a run");
+    RunError::new(ErrorCode::StoreFailed, "the conversation could not be stored")
+}
+
+fn unfinished() -> RunError {
+    RunError::new(ErrorCode::AgentFailed, "the agent stopped without finishing its answer")
+}
+
+/// Whether an answer that ended like this is complete.
+pub(super) const fn stop_reason(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok(FinishReason::Stop) => "stop",
+        Outcome::Ok(FinishReason::Length) => "length",
+        Outcome::Ok(FinishReason::ToolCalls) => "toolUse",
+        Outcome::Error(_) => "error",
+        Outcome::Aborted(_) | Outcome::TimedOut(_) | Outcome::Interrupted => "aborted",
+    }
+}

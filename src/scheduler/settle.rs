@@ -1,0 +1,173 @@
+//! The end of a run: what is kept of it is committed, then everybody is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout};
+
+use crate::events::{Notice, Record};
+use crate::ids::EntryId;
+use crate::run::{Abort, Entry, EntryBody, Event, Outcome, Storage, Terminal, ToolCall};
+use crate::session::{EndRun, LedgerError, NewEntry};
+
+use super::order::LEDGER_WAIT_MAX;
+use super::run_task::{RunTask, Yield, stop_reason, store_failed};
+
+impl RunTask {
+    /// Commits the end of the run, closes its log and tells watchers. If the commit fails the run
+    /// has failed: what was not stored must not look complete.
+    pub(super) async fn settle(&self, outcome: Outcome, yielded: &Yield) {
+        let mut terminal = Terminal {
+            outcome,
+            started_at_ms: yielded.started_at_ms,
+            ended_at_ms: self.parts.clock.now_ms(),
+            usage: yielded.usage,
+        };
+        match self.order.info.storage {
+            Storage::Ephemeral => {}
+            Storage::Stored => match self.commit(&terminal).await {
+                Ok(entries) => self.announce(entries),
+                Err(error) => {
+                    terminal.outcome = Outcome::Error(store_failed(&error));
+                    // The store may accept the failure where it refused the answer.
+                    self.commit(&terminal).await.ok();
+                }
+            },
+        }
+        self.tell(terminal);
+    }
+
+    async fn commit(&self, terminal: &Terminal) -> Result<Vec<Entry>, LedgerError> {
+        let info = &self.order.info;
+        let end = EndRun {
+            lease: self.parts.ledger.lease(),
+            run_id: info.run_id,
+            session: info.session.clone(),
+            entries: self.entries(terminal),
+            terminal: terminal.clone(),
+        };
+        match timeout(LEDGER_WAIT_MAX, self.parts.ledger.end_run(end)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(LedgerError::Busy),
+        }
+    }
+
+    fn announce(&self, entries: Vec<Entry>) {
+        let info = &self.order.info;
+        for entry in entries {
+            self.parts.bus.publish(Notice::Message {
+                session: info.session.clone(),
+                agent: info.agent.clone(),
+                session_id: entry.session_id,
+                entry: Arc::new(entry),
+            });
+        }
+    }
+
+    fn tell(&self, terminal: Terminal) {
+        let metrics = &self.parts.metrics;
+        match &terminal.outcome {
+            Outcome::Ok(_) => metrics.runs_ok.add_one(),
+            Outcome::Error(_) => metrics.runs_error.add_one(),
+            Outcome::Aborted(_) => metrics.runs_aborted.add_one(),
+            Outcome::TimedOut(_) => metrics.runs_timeout.add_one(),
+            Outcome::Interrupted => metrics.runs_interrupted.add_one(),
+        }
+        let info = &self.order.info;
+        tracing::debug!(run_id = %info.run_id, wire_id = %info.wire_id, lane = %info.session,
+            status = terminal.outcome.status(), "run ended");
+        self.order.log.close(terminal);
+        self.parts.logs.ended(&self.order.log, Instant::now());
+        self.parts.bus.publish(Notice::RunEnded(Arc::clone(&self.order.log)));
+    }
+
+    /// What the transcript keeps of the answer: finished tools, then the text.
+    fn entries(&self, terminal: &Terminal) -> Vec<NewEntry> {
+        let answer = Answer::read(&self.order.log.records());
+        let text = self.order.log.text();
+        let failed = matches!(terminal.outcome, Outcome::Error(_));
+        let mut bodies = answer.tools;
+        if !text.is_empty() || !answer.calls.is_empty() || failed {
+            bodies.push(EntryBody::Assistant {
+                text,
+                reasoning: answer.reasoning,
+                tool_calls: answer.calls,
+                stop_reason: stop_reason(&terminal.outcome).into(),
+                usage: terminal.usage,
+                model: Some(self.order.agent.model()),
+                abort: abort(&terminal.outcome),
+                error: error_text(&terminal.outcome),
+            });
+        }
+        bodies.into_iter().map(|body| self.new_entry(body, terminal.ended_at_ms)).collect()
+    }
+
+    fn new_entry(&self, body: EntryBody, at_ms: u64) -> NewEntry {
+        NewEntry { id: EntryId::from_uuid(self.parts.ids.ordered(at_ms)), body, at_ms }
+    }
+}
+
+/// The parts of an answer beside its text.
+#[derive(Default)]
+struct Answer {
+    tools: Vec<EntryBody>,
+    calls: Vec<ToolCall>,
+    reasoning: String,
+}
+
+impl Answer {
+    fn read(records: &[Arc<Record>]) -> Self {
+        let mut answer = Self::default();
+        let mut calls: BTreeMap<u32, ToolCall> = BTreeMap::new();
+        let mut arguments_of = BTreeMap::new();
+        for record in records {
+            let Record::Event(event) = &**record else { continue };
+            match event {
+                Event::Reasoning(text) => answer.reasoning.push_str(text),
+                Event::ToolStart { id, arguments, .. } => {
+                    arguments_of.insert(id.clone(), arguments.clone());
+                }
+                Event::ToolResult { id, name, result, is_error } => {
+                    answer.tools.push(EntryBody::Tool {
+                        id: id.clone(),
+                        name: name.clone(),
+                        arguments: arguments_of.remove(id).unwrap_or_default(),
+                        result: result.clone(),
+                        is_error: *is_error,
+                    });
+                }
+                Event::ToolCall(delta) => {
+                    let call = calls.entry(delta.index).or_insert_with(|| ToolCall {
+                        id: String::new(),
+                        name: String::new(),
+                        arguments: String::new(),
+                    });
+                    call.id.push_str(delta.id.as_deref().unwrap_or_default());
+                    call.name.push_str(delta.name.as_deref().unwrap_or_default());
+                    call.arguments.push_str(&delta.arguments);
+                }
+                Event::Text(_)
+                | Event::ToolUpdate { .. }
+                | Event::Usage(_)
+                | Event::Finished(_) => {}
+            }
+        }
+        answer.calls = calls.into_values().collect();
+        answer
+    }
+}
+
+fn abort(outcome: &Outcome) -> Option<Abort> {
+    match outcome {
+        Outcome::Aborted(cause) => Some(Abort { cause: *cause }),
+        Outcome::Ok(_) | Outcome::Error(_) | Outcome::TimedOut(_) | Outcome::Interrupted => None,
+    }
+}
+
+fn error_text(outcome: &Outcome) -> Option<Arc<str>> {
+    match outcome {
+        Outcome::Error(error) => Some(Arc::clone(&error.message)),
+        Outcome::TimedOut(phase) => Some(format!("timed out ({})", phase.as_str()).into()),
+        Outcome::Ok(_) | Outcome::Aborted(_) | Outcome::Interrupted => None,
+    }
+}

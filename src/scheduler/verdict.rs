@@ -1,0 +1,55 @@
+//! Who decides how a run ends: the first of its agent, a cancellation or the scheduler.
+
+use std::sync::OnceLock;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::run::AbortCause;
+
+/// Why a run is made to end before its agent is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Somebody or something cancelled it.
+    Abort(AbortCause),
+    /// It waited too long for its lane.
+    WaitedTooLong,
+    /// Its slot was taken back.
+    Reclaimed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Stop(Stop),
+    Settled,
+}
+
+/// The one decision about the end of a run, and the signal that tells its task.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    decision: OnceLock<Decision>,
+    signal: CancellationToken,
+}
+
+impl Verdict {
+    /// Makes the run end, unless its end is decided; true when this call decided it.
+    pub(super) fn stop(&self, stop: Stop) -> bool {
+        let decided = self.decision.set(Decision::Stop(stop)).is_ok();
+        if decided {
+            self.signal.cancel();
+        }
+        decided
+    }
+
+    /// Claims the end for the agent; a stop that came first is returned instead.
+    pub(super) fn settle(&self) -> Option<Stop> {
+        match *self.decision.get_or_init(|| Decision::Settled) {
+            Decision::Stop(stop) => Some(stop),
+            Decision::Settled => None,
+        }
+    }
+
+    /// Fires when the run is stopped; also what the agent watches.
+    pub(super) const fn signal(&self) -> &CancellationToken {
+        &self.signal
+    }
+}
