@@ -49,7 +49,9 @@ impl fmt::Debug for Backends {
 impl Backends {
     /// No runtime yet: the first isolated backend makes it.
     pub fn new() -> Self {
-        Self { state: Mutex::default() }
+        Self {
+            state: Mutex::default(),
+        }
     }
 
     /// Starts the agent on a turn.
@@ -92,7 +94,10 @@ impl Backends {
                 Err(error) => tracing::error!(%error, "cannot start the backend runtime"),
             }
         }
-        state.current.as_ref().map(|runtime| runtime.handle().clone())
+        state
+            .current
+            .as_ref()
+            .map(|runtime| runtime.handle().clone())
     }
 }
 
@@ -116,7 +121,10 @@ impl Drop for Backends {
 /// The events of a running backend; ends after the first failure.
 pub(super) enum BackendStream {
     Inline(EventStream),
-    Spawned { events: mpsc::Receiver<Result<Event, RunError>>, task: AbortHandle },
+    Spawned {
+        events: mpsc::Receiver<Result<Event, RunError>>,
+        task: AbortHandle,
+    },
     Failed(Option<RunError>),
 }
 
@@ -141,7 +149,10 @@ impl BackendStream {
                 sender.send(Err(panicked())).await.ok();
             }
         });
-        Self::Spawned { events, task: task.abort_handle() }
+        Self::Spawned {
+            events,
+            task: task.abort_handle(),
+        }
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, RunError>>> {

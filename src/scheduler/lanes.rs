@@ -546,7 +546,11 @@ mod tests {
         lanes.submit(submission(1, 0, 0, 0), now).unwrap();
         lanes.submit(submission(2, 0, 0, 0), now).unwrap();
         assert_eq!(lanes.cancel(run_id(1), now), Cancelled::Active);
-        assert_eq!(lanes.poll_timeout(), Some(now + Duration::from_secs(2)), "the grace ends before the hold");
+        assert_eq!(
+            lanes.poll_timeout(),
+            Some(now + Duration::from_secs(2)),
+            "the grace ends before the hold"
+        );
         lanes.handle_timeout(now + Duration::from_secs(2));
         assert_eq!(lanes.poll_action(), Some(Action::Reclaim(run_id(1))));
         assert_eq!(lanes.poll_action(), Some(Action::Start(run_id(2))));

@@ -70,11 +70,25 @@ pub struct SchedulerHandle {
 
 #[derive(Debug)]
 enum Command {
-    Submit { order: Box<Order>, reply: oneshot::Sender<Result<Submitted, SubmitError>> },
-    Cancel { run: RunId, cause: AbortCause, reply: oneshot::Sender<RunReply> },
-    Drain { reply: oneshot::Sender<()> },
-    CancelAll { cause: AbortCause, reply: oneshot::Sender<()> },
-    Load { reply: oneshot::Sender<Load> },
+    Submit {
+        order: Box<Order>,
+        reply: oneshot::Sender<Result<Submitted, SubmitError>>,
+    },
+    Cancel {
+        run: RunId,
+        cause: AbortCause,
+        reply: oneshot::Sender<RunReply>,
+    },
+    Drain {
+        reply: oneshot::Sender<()>,
+    },
+    CancelAll {
+        cause: AbortCause,
+        reply: oneshot::Sender<()>,
+    },
+    Load {
+        reply: oneshot::Sender<Load>,
+    },
 }
 
 impl SchedulerHandle {
@@ -108,8 +122,14 @@ impl SchedulerHandle {
     /// (`OnDisconnect::CancelRun`); another one goes on.
     pub async fn submit(&self, order: Order) -> Result<Submitted, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Submit { order: Box::new(order), reply };
-        self.commands.send(command).await.map_err(|_closed| SubmitError::Stopped)?;
+        let command = Command::Submit {
+            order: Box::new(order),
+            reply,
+        };
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_closed| SubmitError::Stopped)?;
         answer.await.map_err(|_dropped| SubmitError::Stopped)?
     }
 
@@ -134,7 +154,9 @@ impl SchedulerHandle {
 
     /// How busy the scheduler is.
     pub async fn load(&self) -> Load {
-        self.ask(|reply| Command::Load { reply }).await.unwrap_or_default()
+        self.ask(|reply| Command::Load { reply })
+            .await
+            .unwrap_or_default()
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -170,7 +192,11 @@ struct PlaceGuard {
 
 impl Drop for PlaceGuard {
     fn drop(&mut self) {
-        self.ended.runs.lock().unwrap_or_else(PoisonError::into_inner).push(self.run);
+        self.ended
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.run);
         self.ended.notify.notify_one();
     }
 }
@@ -214,8 +240,13 @@ impl Owner {
 
     fn handle_ended(&mut self) {
         let now = Instant::now();
-        let ended =
-            std::mem::take(&mut *self.ended.runs.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = std::mem::take(
+            &mut *self
+                .ended
+                .runs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         for run in ended {
             self.runs.remove(&run);
             self.lanes.finished(run, now);
@@ -250,7 +281,11 @@ impl Owner {
         }
     }
 
-    fn submit(&mut self, order: Box<Order>, reply: oneshot::Sender<Result<Submitted, SubmitError>>) {
+    fn submit(
+        &mut self,
+        order: Box<Order>,
+        reply: oneshot::Sender<Result<Submitted, SubmitError>>,
+    ) {
         let run = order.info.run_id;
         let standing = match self.lanes.submit(submission(&order), Instant::now()) {
             Ok(standing) => standing,
@@ -270,21 +305,34 @@ impl Owner {
             }
         };
         let info = Arc::clone(&order.info);
-        self.runs.insert(run, Running { info, verdict: Arc::clone(&verdict), start });
+        self.runs.insert(
+            run,
+            Running {
+                info,
+                verdict: Arc::clone(&verdict),
+                start,
+            },
+        );
         let task = RunTask {
             order,
             reply: Some(reply),
             verdict,
             start: start_signal,
-            place: PlaceGuard { run, ended: Arc::clone(&self.ended) },
+            _place: PlaceGuard {
+                run,
+                ended: Arc::clone(&self.ended),
+            },
             parts: Arc::clone(&self.parts),
             submitted_at: Instant::now(),
+            session_id: None,
         };
         self.parts.tasks.spawn("run", task.work());
     }
 
     fn cancel(&mut self, run: RunId, cause: AbortCause) -> RunReply {
-        let Some(running) = self.runs.get(&run) else { return RunReply::NotActive };
+        let Some(running) = self.runs.get(&run) else {
+            return RunReply::NotActive;
+        };
         let reply = if running.verdict.stop(Stop::Abort(cause)) {
             RunReply::Cancelled
         } else {
@@ -300,7 +348,10 @@ impl Owner {
         while let Some(action) = self.lanes.poll_action() {
             match action {
                 Action::Start(run) => {
-                    let start = self.runs.get_mut(&run).and_then(|running| running.start.take());
+                    let start = self
+                        .runs
+                        .get_mut(&run)
+                        .and_then(|running| running.start.take());
                     if let Some(start) = start {
                         // A task that is gone gives its place back by its guard.
                         start.send(()).ok();
@@ -313,8 +364,14 @@ impl Owner {
                 }
             }
         }
-        self.parts.metrics.runs_active.set(self.lanes.active().into());
-        self.parts.metrics.runs_waiting.set(self.lanes.waiting().into());
+        self.parts
+            .metrics
+            .runs_active
+            .set(self.lanes.active().into());
+        self.parts
+            .metrics
+            .runs_waiting
+            .set(self.lanes.waiting().into());
     }
 
     fn stop(&self, run: RunId, stop: Stop) {

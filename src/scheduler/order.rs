@@ -48,7 +48,8 @@ impl RunLimits {
     /// How long a healthy run can hold its slot: its deadline, its backend's grace, and the commits
     /// around it.
     pub(super) fn hold(&self) -> Option<Duration> {
-        self.run.map(|run| run + self.abort_grace + 3 * LEDGER_WAIT_MAX)
+        self.run
+            .map(|run| run + self.abort_grace + 3 * LEDGER_WAIT_MAX)
     }
 }
 
@@ -64,6 +65,8 @@ pub struct Accept {
     pub idempotency: Option<IdempotencyScope>,
     /// Id of the transcript, should the session be new.
     pub new_session_id: SessionId,
+    /// The transcript the caller expects, if it does.
+    pub expected_session_id: Option<SessionId>,
     /// What beside the input is needed to start the run after a restart, as JSON.
     pub resume: Option<String>,
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::agent::{AgentTurn, Inbox, RunContext};
 use crate::error::ErrorCode;
 use crate::events::{Notice, Record};
+use crate::ids::SessionId;
 use crate::run::{
     AbortCause, Event, FinishReason, OnDisconnect, Outcome, RunError, TimeoutPhase, Usage,
 };
@@ -50,9 +51,11 @@ pub(super) struct RunTask {
     pub(super) verdict: Arc<Verdict>,
     pub(super) start: Start,
     /// Dropped last: then the lane is free.
-    pub(super) place: PlaceGuard,
+    pub(super) _place: PlaceGuard,
     pub(super) parts: Arc<SchedulerParts>,
     pub(super) submitted_at: Instant,
+    /// The transcript the run writes to, once it is known.
+    pub(super) session_id: Option<SessionId>,
 }
 
 /// What a run has yielded, beside what is in the log.
@@ -96,10 +99,13 @@ impl RunTask {
         let begun = bounded(self.parts.ledger.begin_run(self.begin(accept))).await;
         match begun {
             Ok(Begun::New(accepted)) => {
+                self.session_id = Some(accepted.session_id);
                 if let Some(placed) = &accepted.placed {
                     self.announce_input(placed);
                 }
-                self.acknowledge(Submitted::New { accepted: Some(accepted.clone()) });
+                self.acknowledge(Submitted::New {
+                    accepted: Some(accepted.clone()),
+                });
                 AcceptStep::Go(Some(accepted))
             }
             Ok(Begun::Existing(record)) => self.refuse(Ok(Submitted::Existing(record))),
@@ -129,6 +135,7 @@ impl RunTask {
             },
             input: accept.input,
             new_session_id: accept.new_session_id,
+            expected_session_id: accept.expected_session_id,
         }
     }
 
@@ -144,8 +151,13 @@ impl RunTask {
 
     fn acknowledge(&mut self, submitted: Submitted) {
         self.parts.metrics.runs_accepted.add_one();
-        self.parts.bus.publish(Notice::RunAccepted(Arc::clone(&self.order.log)));
-        let heard = self.reply.take().is_some_and(|reply| reply.send(Ok(submitted)).is_ok());
+        self.parts
+            .bus
+            .publish(Notice::RunAccepted(Arc::clone(&self.order.log)));
+        let heard = self
+            .reply
+            .take()
+            .is_some_and(|reply| reply.send(Ok(submitted)).is_ok());
         if !heard && self.order.info.on_disconnect == OnDisconnect::CancelRun {
             self.verdict.stop(Stop::Abort(AbortCause::ClientGone));
         }
@@ -178,7 +190,10 @@ impl RunTask {
             return self.verdict.settle();
         }
         let waited = self.submitted_at.elapsed().as_millis();
-        self.parts.metrics.queue_wait_ms.add(u64::try_from(waited).unwrap_or(u64::MAX));
+        self.parts
+            .metrics
+            .queue_wait_ms
+            .add(u64::try_from(waited).unwrap_or(u64::MAX));
         None
     }
 
@@ -186,14 +201,21 @@ impl RunTask {
         let turn = match self.prepare(accepted).await {
             Ok(turn) => turn,
             Err(error) => {
-                let outcome = self.verdict.settle().map_or(Outcome::Error(error), Stop::outcome);
+                let outcome = self
+                    .verdict
+                    .settle()
+                    .map_or(Outcome::Error(error), Stop::outcome);
                 return self.settle(outcome, yielded).await;
             }
         };
         let started_at_ms = self.parts.clock.now_ms();
         yielded.started_at_ms = Some(started_at_ms);
-        self.order.log.append(Record::Started { at_ms: started_at_ms });
-        self.parts.bus.publish(Notice::RunStarted(Arc::clone(&self.order.log)));
+        self.order.log.append(Record::Started {
+            at_ms: started_at_ms,
+        });
+        self.parts
+            .bus
+            .publish(Notice::RunStarted(Arc::clone(&self.order.log)));
         let mut stream = self.start_backend(turn);
         let outcome = self.drive(&mut stream, yielded).await;
         let outcome = self.verdict.settle().map_or(outcome, Stop::outcome);
@@ -212,14 +234,21 @@ impl RunTask {
     async fn prepare(&mut self, accepted: Option<Accepted>) -> Result<AgentTurn, RunError> {
         let mut turn = std::mem::take(&mut self.order.turn);
         let Some(accepted) = accepted else {
-            return Ok(AgentTurn { turn, session: Vec::new() });
+            return Ok(AgentTurn {
+                turn,
+                session: Vec::new(),
+            });
         };
         let placed = match accepted.placed {
             Some(placed) => placed,
             None => self.place().await.map_err(|error| store_failed(&error))?,
         };
+        self.session_id = Some(placed.session_id);
         if placed.entries_before == 0 {
-            return Ok(AgentTurn { turn, session: Vec::new() });
+            return Ok(AgentTurn {
+                turn,
+                session: Vec::new(),
+            });
         }
         // The session knows the conversation: the caller's own account would double it.
         turn.history.clear();
@@ -230,14 +259,17 @@ impl RunTask {
         let key = self.order.info.session.clone();
         let page = bounded(self.parts.ledger.entries(key, range)).await;
         let page = page.map_err(|error| store_failed(&error))?;
-        let session = page.map(|page| conversation(&page.entries)).unwrap_or_default();
+        let session = page
+            .map(|page| conversation(&page.entries))
+            .unwrap_or_default();
         Ok(AgentTurn { turn, session })
     }
 
     async fn place(&self) -> Result<Placed, LedgerError> {
         let ledger = &self.parts.ledger;
         let run = self.order.info.run_id;
-        let placed = bounded(ledger.start_run(ledger.lease(), run, self.parts.clock.now_ms())).await?;
+        let placed =
+            bounded(ledger.start_run(ledger.lease(), run, self.parts.clock.now_ms())).await?;
         self.announce_input(&placed);
         Ok(placed)
     }
@@ -305,7 +337,10 @@ impl RunTask {
         };
         yielded.output_bytes = yielded.output_bytes.saturating_add(bytes);
         if yielded.output_bytes > self.order.limits.output_bytes_max {
-            return Some(Outcome::Error(RunError::new(ErrorCode::OutputLimit, "output limit")));
+            return Some(Outcome::Error(RunError::new(
+                ErrorCode::OutputLimit,
+                "output limit",
+            )));
         }
         match event {
             Event::Text(text) => log.append_text(&text),
@@ -351,7 +386,12 @@ impl Watch {
         let now = Instant::now();
         let first = [run, idle].into_iter().flatten().min().unwrap_or(FAR);
         let deadline = run.map(|run| now + run);
-        Self { deadline, idle, last_event: now, timer: sleep(first) }
+        Self {
+            deadline,
+            idle,
+            last_event: now,
+            timer: sleep(first),
+        }
     }
 
     fn touch(self: Pin<&mut Self>) {
@@ -372,7 +412,8 @@ impl Watch {
                 return TimeoutPhase::Idle;
             }
             let next = [*this.deadline, silent_at].into_iter().flatten().min();
-            this.timer.reset(next.unwrap_or(now + Duration::from_hours(24)));
+            this.timer
+                .reset(next.unwrap_or(now + Duration::from_hours(24)));
         }
     }
 }
@@ -402,11 +443,17 @@ async fn bounded<T>(
 
 pub(super) fn store_failed(error: &LedgerError) -> RunError {
     tracing::error!(%error, "the ledger failed during a run");
-    RunError::new(ErrorCode::StoreFailed, "the conversation could not be stored")
+    RunError::new(
+        ErrorCode::StoreFailed,
+        "the conversation could not be stored",
+    )
 }
 
 fn unfinished() -> RunError {
-    RunError::new(ErrorCode::AgentFailed, "the agent stopped without finishing its answer")
+    RunError::new(
+        ErrorCode::AgentFailed,
+        "the agent stopped without finishing its answer",
+    )
 }
 
 /// Whether an answer that ended like this is complete.

@@ -54,11 +54,14 @@ impl RunTask {
 
     fn announce(&self, entries: Vec<Entry>) {
         let info = &self.order.info;
+        let Some(session_id) = self.session_id else {
+            return;
+        };
         for entry in entries {
             self.parts.bus.publish(Notice::Message {
                 session: info.session.clone(),
                 agent: info.agent.clone(),
-                session_id: entry.session_id,
+                session_id,
                 entry: Arc::new(entry),
             });
         }
@@ -78,7 +81,9 @@ impl RunTask {
             status = terminal.outcome.status(), "run ended");
         self.order.log.close(terminal);
         self.parts.logs.ended(&self.order.log, Instant::now());
-        self.parts.bus.publish(Notice::RunEnded(Arc::clone(&self.order.log)));
+        self.parts
+            .bus
+            .publish(Notice::RunEnded(Arc::clone(&self.order.log)));
     }
 
     /// What the transcript keeps of the answer: finished tools, then the text.
@@ -99,11 +104,18 @@ impl RunTask {
                 error: error_text(&terminal.outcome),
             });
         }
-        bodies.into_iter().map(|body| self.new_entry(body, terminal.ended_at_ms)).collect()
+        bodies
+            .into_iter()
+            .map(|body| self.new_entry(body, terminal.ended_at_ms))
+            .collect()
     }
 
     fn new_entry(&self, body: EntryBody, at_ms: u64) -> NewEntry {
-        NewEntry { id: EntryId::from_uuid(self.parts.ids.ordered(at_ms)), body, at_ms }
+        NewEntry {
+            id: EntryId::from_uuid(self.parts.ids.ordered(at_ms)),
+            body,
+            at_ms,
+        }
     }
 }
 
@@ -121,13 +133,20 @@ impl Answer {
         let mut calls: BTreeMap<u32, ToolCall> = BTreeMap::new();
         let mut arguments_of = BTreeMap::new();
         for record in records {
-            let Record::Event(event) = &**record else { continue };
+            let Record::Event(event) = &**record else {
+                continue;
+            };
             match event {
                 Event::Reasoning(text) => answer.reasoning.push_str(text),
                 Event::ToolStart { id, arguments, .. } => {
                     arguments_of.insert(id.clone(), arguments.clone());
                 }
-                Event::ToolResult { id, name, result, is_error } => {
+                Event::ToolResult {
+                    id,
+                    name,
+                    result,
+                    is_error,
+                } => {
                     answer.tools.push(EntryBody::Tool {
                         id: id.clone(),
                         name: name.clone(),
@@ -143,7 +162,8 @@ impl Answer {
                         arguments: String::new(),
                     });
                     call.id.push_str(delta.id.as_deref().unwrap_or_default());
-                    call.name.push_str(delta.name.as_deref().unwrap_or_default());
+                    call.name
+                        .push_str(delta.name.as_deref().unwrap_or_default());
                     call.arguments.push_str(&delta.arguments);
                 }
                 Event::Text(_)

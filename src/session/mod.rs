@@ -1,8 +1,10 @@
 //! Sessions: their keys, and the ledger that keeps them.
 
+mod conversation;
 pub mod key;
 mod ledger;
 pub mod memory;
 pub mod sqlite;
 
+pub use conversation::conversation;
 pub use ledger::*;
