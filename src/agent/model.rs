@@ -1,1 +1,0 @@
-//! An agent in front of an OpenAI-compatible model server.
