@@ -40,6 +40,32 @@ pub struct Owner {
     pub connection: Option<ConnectionId>,
 }
 
+impl Owner {
+    /// Who may repeat a request and see its run, whatever connection it comes in on: the credential
+    /// and, when one proved itself, the device.
+    pub fn principal(&self) -> Arc<str> {
+        match &self.device {
+            Some(device) => format!("{}/{device}", self.credential).into(),
+            None => Arc::clone(&self.credential),
+        }
+    }
+
+    /// Whether `other` is the same party: the same device, or without devices the same party of the
+    /// same credential.
+    pub fn is_same_party(&self, other: &Self) -> bool {
+        match (&self.device, &other.device) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (None, None) => self.credential == other.credential && self.party == other.party,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether nobody in particular owns the run, so that everybody who may write may stop it.
+    pub const fn is_nobody(&self) -> bool {
+        self.device.is_none() && self.connection.is_none()
+    }
+}
+
 /// The dialect a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Front {

@@ -128,6 +128,7 @@ impl RunTask {
                 session: info.session.clone(),
                 agent: info.agent.clone(),
                 front: info.front,
+                principal: Some(info.owner.principal()),
                 idempotency: accept.idempotency,
                 accepted_at_ms: info.accepted_at_ms,
                 started_at_ms: starts_now.then(|| self.parts.clock.now_ms()),

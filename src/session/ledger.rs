@@ -196,7 +196,9 @@ pub struct NewRun {
     pub agent: AgentId,
     /// Which front accepted it.
     pub front: Front,
-    /// Scope of the idempotency key: operation and principal; `None` when the caller gave no key.
+    /// Who asked for it (`credential/party`); `None` for a run without an owner.
+    pub principal: Option<Arc<str>>,
+    /// The idempotency key and its scope; `None` when the caller gave no key.
     pub idempotency: Option<IdempotencyScope>,
     /// When it was accepted, in wall-clock milliseconds.
     pub accepted_at_ms: u64,
@@ -207,13 +209,18 @@ pub struct NewRun {
     pub resume: Option<String>,
 }
 
-/// What an idempotency key is unique in, and what it was first used for.
+/// An idempotency key, what it is unique in, and what it was first used for.
+///
+/// It is kept while its run lives, then for [`IDEMPOTENCY_KEPT_MS`], or for
+/// [`IDEMPOTENCY_INTERRUPTED_KEPT_MS`] when the run was interrupted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyScope {
     /// `chat`, `agent` or `http`.
     pub operation: &'static str,
     /// Who may repeat it: the owner's credential and party.
     pub principal: Arc<str>,
+    /// The key the caller gave; not always the wire id of the run.
+    pub key: Arc<str>,
     /// SHA-256 of the canonical input.
     pub fingerprint: [u8; 32],
 }
@@ -417,7 +424,6 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     fn idempotent(
         &self,
         scope: IdempotencyScope,
-        wire_id: WireId,
     ) -> BoxFuture<'_, Result<Option<Begun>, LedgerError>>;
 
     /// What a run has in its transcript: its input and its answer, oldest first; empty when the run
