@@ -236,6 +236,20 @@ pub struct NewEntry {
     pub at_ms: u64,
 }
 
+impl NewEntry {
+    /// The entry, once its position and the run it belongs to are known.
+    pub(super) fn at(self, n: u64, run: Option<&(RunId, WireId)>) -> Entry {
+        Entry {
+            id: self.id,
+            n,
+            run: run.map(|(run_id, _wire_id)| *run_id),
+            wire_id: run.map(|(_run_id, wire_id)| wire_id.clone()),
+            at_ms: self.at_ms,
+            body: self.body,
+        }
+    }
+}
+
 /// What is written when a run ends, in one step.
 #[derive(Clone, Debug)]
 pub struct EndRun {
@@ -424,6 +438,7 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     fn idempotent(
         &self,
         scope: IdempotencyScope,
+        now_ms: u64,
     ) -> BoxFuture<'_, Result<Option<Begun>, LedgerError>>;
 
     /// What a run has in its transcript: its input and its answer, oldest first; empty when the run

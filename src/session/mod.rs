@@ -4,6 +4,7 @@ mod conversation;
 pub mod key;
 mod ledger;
 pub mod memory;
+mod rules;
 pub mod sqlite;
 
 pub use conversation::conversation;

@@ -1,0 +1,140 @@
+//! What every ledger decides in the same way, as pure functions.
+//!
+//! Knows nothing of how rows are kept.
+
+use serde_json::{Map, Value};
+
+use crate::run::{Outcome, Terminal};
+
+use super::ledger::{
+    EntryRange, IDEMPOTENCY_INTERRUPTED_KEPT_MS, IDEMPOTENCY_KEPT_MS, Lease, LedgerError, Retention,
+};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Refuses a write whose lease is older than the session's last one.
+pub(super) const fn fence(lease: Lease, stored: u64) -> Result<(), LedgerError> {
+    if lease.epoch < stored {
+        return Err(LedgerError::Fenced {
+            stored,
+            ours: lease.epoch,
+        });
+    }
+    Ok(())
+}
+
+/// Until when the idempotency key of an ended run is kept, in wall-clock milliseconds.
+pub(super) const fn key_kept_until(terminal: &Terminal) -> u64 {
+    let kept = match terminal.outcome {
+        Outcome::Interrupted => IDEMPOTENCY_INTERRUPTED_KEPT_MS,
+        Outcome::Ok(_) | Outcome::Error(_) | Outcome::Aborted(_) | Outcome::TimedOut(_) => {
+            IDEMPOTENCY_KEPT_MS
+        }
+    };
+    terminal.ended_at_ms.saturating_add(kept)
+}
+
+/// Puts a patch over settings; `null` clears one.
+pub(super) fn merge_settings(settings: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        if value.is_null() {
+            settings.remove(&name);
+        } else {
+            settings.insert(name, value);
+        }
+    }
+}
+
+/// The first and last position a range asks for, in a transcript of `total` entries; empty when the
+/// first is above the last.
+pub(super) fn positions(range: EntryRange, total: u64) -> (u64, u64) {
+    match range {
+        EntryRange::Newest { skip, limit } => {
+            let last = total.saturating_sub(skip);
+            (
+                last.saturating_sub(u64::from(limit)).saturating_add(1),
+                last,
+            )
+        }
+        EntryRange::After { n, limit } => {
+            let last = n.saturating_add(u64::from(limit)).min(total);
+            (n.saturating_add(1), last)
+        }
+    }
+}
+
+/// Sessions last used before this wall-clock millisecond are too old; 0 when none is.
+pub(super) fn oldest_kept_ms(limits: &Retention, now_ms: u64) -> u64 {
+    if limits.days == 0 {
+        return 0;
+    }
+    now_ms.saturating_sub(u64::from(limits.days).saturating_mul(DAY_MS))
+}
+
+/// A lower-cased text to look for in what names a session.
+#[derive(Debug)]
+pub(super) struct Needle(String);
+
+impl Needle {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_lowercase())
+    }
+
+    /// Whether one of the session's names contains the text.
+    pub(super) fn is_in(&self, key: &str, label: Option<&str>, session_id: &str) -> bool {
+        key.contains(&self.0)
+            || session_id.contains(&self.0)
+            || label.is_some_and(|label| label.to_lowercase().contains(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_positions(range: EntryRange, total: u64, expected: &[u64]) {
+        let (first, last) = positions(range, total);
+        assert_eq!((first..=last).collect::<Vec<_>>(), expected, "{range:?}");
+    }
+
+    #[test]
+    fn ranges_stay_inside_the_transcript() {
+        let newest = |skip, limit| EntryRange::Newest { skip, limit };
+        let after = |n, limit| EntryRange::After { n, limit };
+        check_positions(newest(0, 2), 5, &[4, 5]);
+        check_positions(newest(1, 2), 5, &[3, 4]);
+        check_positions(newest(4, 9), 5, &[1]);
+        check_positions(newest(5, 1), 5, &[]);
+        check_positions(newest(0, 0), 5, &[]);
+        check_positions(newest(9, 9), 5, &[]);
+        check_positions(newest(0, 3), 0, &[]);
+        check_positions(after(0, 2), 5, &[1, 2]);
+        check_positions(after(4, 9), 5, &[5]);
+        check_positions(after(5, 9), 5, &[]);
+        check_positions(after(u64::MAX, 9), 5, &[]);
+        check_positions(after(2, 0), 5, &[]);
+    }
+
+    #[test]
+    fn an_older_lease_is_fenced_out() {
+        assert!(fence(Lease { epoch: 2 }, 2).is_ok());
+        assert!(fence(Lease { epoch: 3 }, 2).is_ok());
+        let refused = fence(Lease { epoch: 1 }, 2);
+        assert!(matches!(
+            refused,
+            Err(LedgerError::Fenced { stored: 2, ours: 1 })
+        ));
+    }
+
+    #[test]
+    fn zero_days_keep_everything() {
+        let limits = |days| Retention {
+            days,
+            sessions_max: 0,
+            runs_max: 0,
+        };
+        assert_eq!(oldest_kept_ms(&limits(0), 5 * DAY_MS), 0);
+        assert_eq!(oldest_kept_ms(&limits(2), 5 * DAY_MS), 3 * DAY_MS);
+        assert_eq!(oldest_kept_ms(&limits(9), 5 * DAY_MS), 0);
+    }
+}
