@@ -29,6 +29,8 @@ pub enum DispatchError {
         agent: String,
         /// The agent in the key.
         key_agent: AgentId,
+        /// The key, as the caller wrote it.
+        key: String,
     },
     /// The session key is not in the grammar.
     #[error("malformed session key {0:?}")]

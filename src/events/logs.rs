@@ -71,8 +71,8 @@ impl Logs {
     }
 
     /// Opens the log of a new run.
-    pub fn open(&self, info: Arc<RunInfo>) -> Arc<Log> {
-        let log = Log::new(Arc::clone(&info), self.config.log);
+    pub fn open(&self, info: &Arc<RunInfo>) -> Arc<Log> {
+        let log = Log::new(Arc::clone(info), self.config.log);
         let mut state = self.lock();
         state.by_run.insert(info.run_id, Arc::clone(&log));
         state
@@ -256,7 +256,7 @@ mod tests {
             ..LogsConfig::default()
         });
         let start = Instant::now();
-        let opened: Vec<_> = ["a", "b", "c"].map(|id| logs.open(test_info(id))).into();
+        let opened: Vec<_> = ["a", "b", "c"].map(|id| logs.open(&test_info(id))).into();
         assert_eq!(logs.live().len(), 3);
         for log in &opened {
             end(&logs, log, start);
@@ -271,8 +271,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wire_id_finds_the_newest_run_first() {
         let logs = Logs::new(LogsConfig::default());
-        let first = logs.open(test_info("same"));
-        let second = logs.open(test_info("same"));
+        let first = logs.open(&test_info("same"));
+        let second = logs.open(&test_info("same"));
         let found = logs.by_wire_id(&WireId::parse("same").unwrap());
         let found: Vec<_> = found.iter().map(|log| log.info().run_id).collect();
         assert_eq!(found, [second.info().run_id, first.info().run_id]);

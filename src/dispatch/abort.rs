@@ -1,0 +1,127 @@
+//! Stopping runs, with the one rule about who may (`design.md` §4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::auth::{Operation, Scope};
+use crate::events::{Log, RunCommand, RunReply, Subscription};
+use crate::ids::{SessionKey, WireId};
+use crate::run::AbortCause;
+
+use super::resolve::owner;
+use super::{Aborted, Caller, ChatAbort, Dispatch, DispatchError};
+
+/// How long an answer waits for the terminal of what it stopped, which is its commit.
+const TERMINAL_WAIT_MAX: Duration = Duration::from_secs(5);
+
+impl Dispatch {
+    /// Stops runs of a session the caller may stop. When this returns their ends are committed.
+    ///
+    /// # Errors
+    /// The run belongs to another session or to somebody else; the key is malformed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take back the order.
+    pub async fn chat_abort(
+        &self,
+        caller: &Caller,
+        request: ChatAbort,
+    ) -> Result<Aborted, DispatchError> {
+        self.require(caller, Operation::Method("chat.abort"))?;
+        let (session, _agent) =
+            self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
+        match request.run_id {
+            None => self.abort_session(caller, &session, AbortCause::Rpc).await,
+            Some(run_id) => self.abort_run(caller, &session, &run_id).await,
+        }
+    }
+
+    /// Carries out a stop command in a message.
+    pub(super) async fn stop_session(
+        &self,
+        caller: &Caller,
+        session: &SessionKey,
+    ) -> Result<Aborted, DispatchError> {
+        self.abort_session(caller, session, AbortCause::Stop).await
+    }
+
+    async fn abort_run(
+        &self,
+        caller: &Caller,
+        session: &SessionKey,
+        run_id: &str,
+    ) -> Result<Aborted, DispatchError> {
+        let Ok(wire_id) = WireId::parse(run_id) else {
+            return Ok(Aborted::default());
+        };
+        let live = self.parts.logs.by_wire_id(&wire_id);
+        let Some(log) = live.into_iter().find(|log| log.terminal().is_none()) else {
+            return Ok(Aborted::default());
+        };
+        if log.info().session != *session {
+            return Err(DispatchError::RunInOtherSession);
+        }
+        if !may_stop(caller, &log) {
+            return Err(DispatchError::NotOwner);
+        }
+        Ok(self.abort(vec![log], AbortCause::Rpc).await)
+    }
+
+    async fn abort_session(
+        &self,
+        caller: &Caller,
+        session: &SessionKey,
+        cause: AbortCause,
+    ) -> Result<Aborted, DispatchError> {
+        let mut live = self.parts.logs.live_in(session);
+        let all = live.len();
+        live.retain(|log| may_stop(caller, log));
+        if live.is_empty() && all > 0 {
+            return Err(DispatchError::NotOwner);
+        }
+        // What waits goes first, so that nothing takes the lane of what is stopped.
+        live.reverse();
+        Ok(self.abort(live, cause).await)
+    }
+
+    /// Stops these runs and waits, within bounds, until each has its terminal.
+    pub(super) async fn abort(&self, logs: Vec<Arc<Log>>, cause: AbortCause) -> Aborted {
+        let mut stopped = Vec::new();
+        for log in logs {
+            let reply = self
+                .parts
+                .bus
+                .call(log.info().run_id, RunCommand::Cancel(cause))
+                .await;
+            match reply {
+                Ok(RunReply::Cancelled) => stopped.push(log),
+                Ok(RunReply::NotActive) => {}
+                Err(error) => tracing::warn!(%error, "a run could not be stopped"),
+            }
+        }
+        let deadline = Instant::now() + TERMINAL_WAIT_MAX;
+        for log in &stopped {
+            let mut reader = Subscription::from_start(Arc::clone(log));
+            if timeout_at(deadline, reader.ended()).await.is_err() {
+                tracing::error!(run_id = %log.info().run_id, "a stopped run has no terminal yet");
+            }
+        }
+        stopped.reverse();
+        Aborted {
+            runs: stopped
+                .iter()
+                .map(|log| log.info().wire_id.clone())
+                .collect(),
+        }
+    }
+}
+
+/// `operator.admin`, or the same party, or a run nobody owns.
+fn may_stop(caller: &Caller, log: &Log) -> bool {
+    let run_owner = &log.info().owner;
+    caller.principal.scopes.allows(Scope::Admin)
+        || run_owner.is_nobody()
+        || run_owner.is_same_party(&owner(caller))
+}

@@ -1,0 +1,118 @@
+//! Reading transcripts, and putting messages into them.
+
+use std::sync::Arc;
+
+use crate::auth::Operation;
+use crate::events::Notice;
+use crate::ids::EntryId;
+use crate::run::EntryBody;
+use crate::session::{EntryRange, LedgerError, NewEntry};
+
+use super::wait::started_at_ms;
+use super::{
+    Caller, ChatInject, Dispatch, DispatchError, History, HistoryQuery, InFlight, Injected,
+};
+
+impl Dispatch {
+    /// Reads part of a transcript. A session that does not exist is an empty one.
+    ///
+    /// # Errors
+    /// A malformed key, a failing ledger.
+    pub async fn chat_history(
+        &self,
+        caller: &Caller,
+        query: HistoryQuery,
+    ) -> Result<History, DispatchError> {
+        self.require(caller, Operation::Method("chat.history"))?;
+        let (key, _agent) = self.resolve_key(&query.session_key, query.agent_id.as_deref())?;
+        // Live runs are read first: one that ends meanwhile is then in the transcript too.
+        let live = self.parts.logs.live_in(&key);
+        let range = match query.after {
+            Some(cursor) => EntryRange::After {
+                n: cursor.n,
+                limit: query.limit,
+            },
+            None => EntryRange::Newest {
+                skip: query.skip,
+                limit: query.limit,
+            },
+        };
+        let page = self.parts.ledger.entries(key.clone(), range).await?;
+        let session = self.parts.ledger.session(key.clone()).await?;
+        let mut history = History {
+            key,
+            session,
+            entries: Vec::new(),
+            total: 0,
+            in_flight: None,
+            waiting: Vec::new(),
+            reset: query.after.is_some(),
+        };
+        if let Some(page) = page {
+            history.reset = query.after.is_some_and(|cursor| {
+                cursor.session_id != page.session_id || cursor.n > page.total
+            });
+            history.total = page.total;
+            history.entries = page.entries;
+        }
+        for log in live {
+            match started_at_ms(&log) {
+                Some(at_ms) if history.in_flight.is_none() => {
+                    history.in_flight = Some(InFlight {
+                        info: Arc::clone(log.info()),
+                        text: log.text(),
+                        started_at_ms: Some(at_ms),
+                    });
+                }
+                Some(_) => {}
+                None => history.waiting.push(Arc::clone(log.info())),
+            }
+        }
+        Ok(history)
+    }
+
+    /// Appends an assistant message to a transcript.
+    ///
+    /// # Errors
+    /// No such session, a failing ledger.
+    pub async fn chat_inject(
+        &self,
+        caller: &Caller,
+        request: ChatInject,
+    ) -> Result<Injected, DispatchError> {
+        self.require(caller, Operation::Method("chat.inject"))?;
+        self.accepting()?;
+        let (key, agent) = self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
+        let now_ms = self.parts.clock.now_ms();
+        let entry = NewEntry {
+            id: EntryId::from_uuid(self.parts.ids.ordered(now_ms)),
+            body: EntryBody::Injected {
+                label: request.label,
+                text: request.message,
+            },
+            at_ms: now_ms,
+        };
+        let ledger = &self.parts.ledger;
+        let appended = ledger.append(ledger.lease(), key.clone(), entry).await;
+        let entry = match appended {
+            Ok(entry) => Arc::new(entry),
+            Err(LedgerError::NotFound) => {
+                return Err(DispatchError::SessionNotFound(request.session_key));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(session) = ledger.session(key.clone()).await? {
+            self.parts.bus.publish(Notice::Message {
+                session: key.clone(),
+                agent,
+                session_id: session.session_id,
+                entry: Arc::clone(&entry),
+            });
+        }
+        Ok(Injected {
+            id: entry.id,
+            key,
+            entry,
+        })
+    }
+}

@@ -1,0 +1,559 @@
+//! Starting runs: chat completions, `agent` and `chat.send`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::auth::Operation;
+use crate::events::{ChangeReason, Notice};
+use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
+use crate::run::{EntryBody, Front, Image, Message, OnDisconnect, Role, RunInfo, Storage, Turn};
+use crate::scheduler::{Accept, Order, RunLimits, SubmitError, Submitted};
+use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
+
+use super::resolve::{bad_key, bad_user, owner, wire_id};
+use super::settings::is_allowed;
+use super::text::{self, ResetCommand};
+use super::views::AgentEntry;
+use super::{
+    Admitted, AgentChoice, AgentRun, Caller, ChatCompletion, ChatSend, Dispatch, DispatchError,
+    EndedRun, HttpSession, SessionReset, Started,
+};
+
+/// When to try again after a queue was full.
+const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
+
+/// What an agent is told after a bare `/new` or `/reset`.
+const GREETING_PROMPT: &str = "A new session was started. Greet the user in one short sentence.";
+
+/// A run that is ready to be ordered.
+struct Plan {
+    wire_id: WireId,
+    session: SessionKey,
+    agent: Arc<AgentEntry>,
+    front: Front,
+    storage: Storage,
+    on_disconnect: OnDisconnect,
+    turn: Turn,
+    /// Bound of this run instead of the agent's; zero is no bound.
+    timeout: Option<Duration>,
+    idempotency: Option<IdempotencyScope>,
+    expected_session_id: Option<SessionId>,
+    resume: Map<String, Value>,
+}
+
+impl Dispatch {
+    /// Starts a run for a chat completion. For a stored session the accept commit is done when this
+    /// returns.
+    ///
+    /// # Errors
+    /// Every refusal before acceptance; nothing has run then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the run unless it was told to go on.
+    pub async fn chat_completion(
+        &self,
+        caller: &Caller,
+        request: ChatCompletion,
+    ) -> Result<Started, DispatchError> {
+        self.require(caller, Operation::ChatCompletion)?;
+        self.accepting()?;
+        if request.turn.model.is_some() {
+            self.require(caller, Operation::ModelOverride)?;
+        }
+        let agent = self.agent(&request.agent)?;
+        let session = self.http_session(&request.session, &request.agent, &agent)?;
+        let idempotency = request
+            .idempotency_key
+            .as_deref()
+            .map(|key| self.http_scope(caller, key, request.fingerprint))
+            .transpose()?;
+        let kept = !matches!(request.session, HttpSession::Fresh)
+            || idempotency.is_some()
+            || self.parts.config.stores_stateless();
+        let plan = Plan {
+            wire_id: request.wire_id,
+            session,
+            agent,
+            front: Front::Http,
+            storage: if kept {
+                Storage::Stored
+            } else {
+                Storage::Ephemeral
+            },
+            on_disconnect: request.on_disconnect,
+            turn: request.turn,
+            timeout: None,
+            idempotency,
+            expected_session_id: None,
+            resume: Map::new(),
+        };
+        self.launch(caller, plan).await
+    }
+
+    /// Starts a run for the native method `agent`; it is committed when this returns.
+    ///
+    /// # Errors
+    /// Every refusal before acceptance.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take back a run that was accepted.
+    pub async fn agent_run(
+        &self,
+        caller: &Caller,
+        request: AgentRun,
+    ) -> Result<Started, DispatchError> {
+        let wire_id = wire_id(&request.idempotency_key)?;
+        let message = text::clean(&request.message)?;
+        self.require(caller, agent_operation(&message))?;
+        if request.model.is_some() {
+            self.require(caller, Operation::ModelOverride)?;
+        }
+        let (session, agent_id) = self.agent_session(&request).await?;
+        let fingerprint = fingerprint(&session, &message, &request.images);
+        let idempotency = scope_of(caller, "agent", &request.idempotency_key, fingerprint);
+        if let Some(known) = self.known(&idempotency, &wire_id).await? {
+            return Ok(known);
+        }
+        self.accepting()?;
+        let message = self.carry_out_reset(caller, &session, message).await?;
+        let plan = Plan {
+            wire_id,
+            agent: self.entry(&agent_id)?,
+            session,
+            front: Front::NativeAgent,
+            storage: Storage::Stored,
+            on_disconnect: OnDisconnect::Continue,
+            turn: Turn {
+                system: request.extra_system,
+                current: vec![user_message(message, request.images)],
+                model: request.model,
+                ..Turn::default()
+            },
+            timeout: request.timeout,
+            idempotency: Some(idempotency),
+            expected_session_id: None,
+            resume: Map::new(),
+        };
+        self.launch(caller, plan).await
+    }
+
+    /// Starts or queues a run for `chat.send`; it is committed when this returns.
+    ///
+    /// # Errors
+    /// Every refusal before acceptance.
+    ///
+    /// # Cancel safety
+    /// As [`Dispatch::agent_run`].
+    pub async fn chat_send(
+        &self,
+        caller: &Caller,
+        request: ChatSend,
+    ) -> Result<Started, DispatchError> {
+        self.require(caller, Operation::Method("chat.send"))?;
+        let wire_id = wire_id(&request.idempotency_key)?;
+        let message = text::clean(&request.message)?;
+        if message.trim().is_empty() && request.images.is_empty() {
+            return Err(DispatchError::EmptyMessage);
+        }
+        let (session, agent_id) =
+            self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
+        if text::is_stop(&message) {
+            return self
+                .stop_session(caller, &session)
+                .await
+                .map(Started::Stopped);
+        }
+        let fingerprint = fingerprint(&session, &message, &request.images);
+        let idempotency = scope_of(caller, "chat", &request.idempotency_key, fingerprint);
+        if let Some(known) = self.known(&idempotency, &wire_id).await? {
+            return Ok(known);
+        }
+        self.accepting()?;
+        if request.must_exist && self.parts.ledger.session(session.clone()).await?.is_none() {
+            return Err(DispatchError::SessionNotFound(request.session_key));
+        }
+        let expected_session_id = expected(request.session_id.as_deref(), &session)?;
+        let plan = Plan {
+            wire_id,
+            agent: self.entry(&agent_id)?,
+            session,
+            front: Front::NativeChat,
+            storage: Storage::Stored,
+            on_disconnect: OnDisconnect::Continue,
+            turn: Turn {
+                current: vec![user_message(message, request.images)],
+                ..Turn::default()
+            },
+            timeout: request.timeout,
+            idempotency: Some(idempotency),
+            expected_session_id,
+            resume: Map::new(),
+        };
+        self.launch(caller, plan).await
+    }
+
+    fn http_session(
+        &self,
+        session: &HttpSession,
+        choice: &AgentChoice,
+        agent: &AgentEntry,
+    ) -> Result<SessionKey, DispatchError> {
+        match session {
+            HttpSession::Fresh => Ok(key::openai_call(&agent.id, self.parts.ids.random())),
+            HttpSession::User(user) => key::openai_user(&agent.id, user).map_err(bad_user),
+            HttpSession::Key(raw) => {
+                let main_key = self.parts.config.main_key();
+                let canonical = key::canonicalize(raw, &agent.id, &main_key)
+                    .map_err(|error| bad_key(error, raw))?;
+                if key::is_reserved(raw) || key::is_reserved(canonical.key.as_str()) {
+                    return Err(DispatchError::ReservedKey);
+                }
+                if canonical.agent == agent.id {
+                    return Ok(canonical.key);
+                }
+                self.entry(&canonical.agent)?;
+                let asked = match choice {
+                    AgentChoice::Named(id) => id.clone(),
+                    AgentChoice::Default => agent.id.to_string(),
+                };
+                Err(DispatchError::AgentMismatch {
+                    agent: asked,
+                    key_agent: canonical.agent,
+                    key: raw.clone(),
+                })
+            }
+        }
+    }
+
+    fn http_scope(
+        &self,
+        caller: &Caller,
+        key: &str,
+        fingerprint: [u8; 32],
+    ) -> Result<IdempotencyScope, DispatchError> {
+        wire_id(key)?;
+        Ok(scope_of(caller, "http", key, fingerprint))
+    }
+
+    /// The session of an `agent` call: its key, else its transcript, else one of its own.
+    async fn agent_session(
+        &self,
+        request: &AgentRun,
+    ) -> Result<(SessionKey, AgentId), DispatchError> {
+        let agent_id = request.agent_id.as_deref();
+        if let Some(raw) = request.session_key.as_deref() {
+            return self.resolve_key(raw, agent_id);
+        }
+        if let Some(raw) = request.session_id.as_deref()
+            && let Ok(id) = uuid::Uuid::parse_str(raw)
+            && let Some(found) = self
+                .parts
+                .ledger
+                .session_by_id(SessionId::from_uuid(id))
+                .await?
+        {
+            return self.resolve_key(found.key.as_str(), agent_id);
+        }
+        let choice = agent_id.map_or(AgentChoice::Default, |id| AgentChoice::Named(id.to_owned()));
+        let agent = self.agent(&choice)?;
+        let session = key::explicit(&agent.id, &request.idempotency_key)
+            .map_err(|error| bad_key(error, &request.idempotency_key))?;
+        Ok((session, agent.id.clone()))
+    }
+
+    /// Resets the session when the message begins with `/new` or `/reset`; returns what is left.
+    async fn carry_out_reset(
+        &self,
+        caller: &Caller,
+        session: &SessionKey,
+        message: String,
+    ) -> Result<String, DispatchError> {
+        let Some((command, rest)) = text::reset_command(&message) else {
+            return Ok(message);
+        };
+        let reason = match command {
+            ResetCommand::New => ChangeReason::New,
+            ResetCommand::Reset => ChangeReason::Reset,
+        };
+        let reset = SessionReset {
+            session_key: session.to_string(),
+            agent_id: None,
+            reason,
+            expected_session_id: None,
+        };
+        self.sessions_reset(caller, reset).await?;
+        Ok(if rest.is_empty() {
+            GREETING_PROMPT.to_owned()
+        } else {
+            rest.to_owned()
+        })
+    }
+
+    /// Orders the run and turns the scheduler's answer into ours.
+    async fn launch(&self, caller: &Caller, mut plan: Plan) -> Result<Started, DispatchError> {
+        if plan.storage == Storage::Stored {
+            self.apply_settings(&mut plan).await?;
+        }
+        if let Some(model) = &plan.turn.model
+            && !is_allowed(model, &plan.agent.id, &*self.parts.agents)
+        {
+            return Err(DispatchError::ModelNotAllowed {
+                model: model.clone(),
+                agent: plan.agent.id.clone(),
+            });
+        }
+        let agent = Arc::clone(&plan.agent);
+        let front = plan.front;
+        let order = self.order(caller, plan);
+        let (info, log) = (Arc::clone(&order.info), Arc::clone(&order.log));
+        let accepted = match self.parts.scheduler.submit(order).await {
+            Ok(Submitted::New { accepted }) => accepted,
+            Ok(Submitted::Existing(record)) => return self.known_run(record).await,
+            Ok(Submitted::Conflict(_record)) => return Err(DispatchError::KeyReused),
+            Err(error) => return Err(refused(error, &info.session)),
+        };
+        if front != Front::Http {
+            self.parts.bus.publish(Notice::SessionChanged {
+                session: info.session.clone(),
+                agent: info.agent.clone(),
+                reason: ChangeReason::Send,
+            });
+        }
+        let user_n = accepted
+            .as_ref()
+            .and_then(|accepted| accepted.placed.as_ref())
+            .and_then(|placed| placed.input.last())
+            .map(|entry| entry.n);
+        let session_id = accepted.map(|accepted| accepted.session_id);
+        Ok(Started::New(Admitted {
+            info,
+            log,
+            session_id,
+            user_n,
+            agent,
+        }))
+    }
+
+    /// What the session's own settings say about its runs.
+    async fn apply_settings(&self, plan: &mut Plan) -> Result<(), DispatchError> {
+        let settings = self.settings_of(&plan.session).await?;
+        let text = |name: &str| settings.get(name).and_then(Value::as_str);
+        if text("sendPolicy") == Some("deny") {
+            return Err(DispatchError::SendBlocked);
+        }
+        if plan.turn.model.is_none()
+            && let Some(model) = text("model")
+            && is_allowed(model, &plan.agent.id, &*self.parts.agents)
+        {
+            plan.turn.model = Some(model.to_owned());
+        }
+        if plan.turn.sampling.reasoning_effort.is_none()
+            && let Some(level @ ("minimal" | "low" | "medium" | "high")) = text("thinkingLevel")
+        {
+            plan.turn.sampling.reasoning_effort = Some(level.to_owned());
+        }
+        Ok(())
+    }
+
+    fn order(&self, caller: &Caller, mut plan: Plan) -> Order {
+        let now_ms = self.parts.clock.now_ms();
+        let ids = &self.parts.ids;
+        let info = Arc::new(RunInfo {
+            run_id: RunId::from_uuid(ids.ordered(now_ms)),
+            wire_id: plan.wire_id,
+            session: plan.session,
+            agent: plan.agent.id.clone(),
+            owner: owner(caller),
+            front: plan.front,
+            storage: plan.storage,
+            on_disconnect: plan.on_disconnect,
+            accepted_at_ms: now_ms,
+        });
+        let accept = (plan.storage == Storage::Stored).then(|| {
+            if let Some(system) = &plan.turn.system {
+                plan.resume.insert("system".to_owned(), json!(system));
+            }
+            if let Some(model) = &plan.turn.model {
+                plan.resume.insert("model".to_owned(), json!(model));
+            }
+            Accept {
+                input: plan
+                    .turn
+                    .current
+                    .iter()
+                    .map(|m| self.new_entry(m, now_ms))
+                    .collect(),
+                idempotency: plan.idempotency,
+                new_session_id: SessionId::from_uuid(ids.random()),
+                expected_session_id: plan.expected_session_id,
+                resume: (!plan.resume.is_empty()).then(|| Value::Object(plan.resume).to_string()),
+            }
+        });
+        let log = self.parts.logs.open(&info);
+        let limits = limits(&plan.agent, plan.timeout);
+        Order {
+            info,
+            log,
+            turn: plan.turn,
+            agent: Arc::clone(&plan.agent.agent),
+            limits,
+            accept,
+        }
+    }
+
+    fn new_entry(&self, message: &Message, now_ms: u64) -> NewEntry {
+        let body = match message.role {
+            Role::Tool => EntryBody::ToolResult {
+                tool_call_id: message.tool_call_id.clone().unwrap_or_default(),
+                name: message.name.clone(),
+                text: message.text.clone(),
+            },
+            // A lone assistant message that is to be answered is input like any other.
+            Role::User | Role::Assistant => EntryBody::User {
+                text: message.text.clone(),
+                images: message.images.clone(),
+            },
+        };
+        NewEntry {
+            id: EntryId::from_uuid(self.parts.ids.ordered(now_ms)),
+            body,
+            at_ms: now_ms,
+        }
+    }
+
+    /// What a key that was used before stands for; the usual new key costs one map lookup.
+    async fn known(
+        &self,
+        scope: &IdempotencyScope,
+        wire_id: &WireId,
+    ) -> Result<Option<Started>, DispatchError> {
+        use crate::session::Begun;
+        if self.parts.logs.by_wire_id(wire_id).is_empty() {
+            return Ok(None);
+        }
+        match self
+            .parts
+            .ledger
+            .idempotent(scope.clone(), self.parts.clock.now_ms())
+            .await?
+        {
+            Some(Begun::Existing(record)) => self.known_run(record).await.map(Some),
+            Some(Begun::Conflict(_record)) => Err(DispatchError::KeyReused),
+            Some(Begun::New(_)) | None => Ok(None),
+        }
+    }
+
+    async fn known_run(&self, record: RunRecord) -> Result<Started, DispatchError> {
+        let log = self.parts.logs.get(record.run_id);
+        let ended = log.as_ref().and_then(|log| log.terminal());
+        match (ended, &record.terminal) {
+            (Some(terminal), _) => Ok(Started::Ended(EndedRun {
+                wire_id: record.wire_id.clone(),
+                session: record.session.clone(),
+                terminal,
+                text: log.map(|log| log.text()).unwrap_or_default(),
+                record: Some(Arc::new(record)),
+            })),
+            (None, Some(_)) => self.ended_from_ledger(record).await.map(Started::Ended),
+            (None, None) => Ok(Started::InFlight {
+                wire_id: record.wire_id,
+                session: record.session,
+                log,
+            }),
+        }
+    }
+}
+
+/// `agent` needs `operator.admin` when the message is a session command (`protocol-facts` §4.3).
+fn agent_operation(message: &str) -> Operation<'_> {
+    Operation::Call(
+        "agent",
+        crate::auth::CallFacts {
+            message: Some(message),
+            ..crate::auth::CallFacts::default()
+        },
+    )
+}
+
+fn user_message(text: String, images: Vec<Image>) -> Message {
+    let mut message = Message::text(Role::User, text);
+    message.images = images;
+    message
+}
+
+fn scope_of(
+    caller: &Caller,
+    operation: &'static str,
+    key: &str,
+    fingerprint: [u8; 32],
+) -> IdempotencyScope {
+    IdempotencyScope {
+        operation,
+        principal: owner(caller).principal(),
+        key: key.into(),
+        fingerprint,
+    }
+}
+
+/// SHA-256 of what makes two requests the same.
+fn fingerprint(session: &SessionKey, message: &str, images: &[Image]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [session.as_str().as_bytes(), message.as_bytes()]
+        .into_iter()
+        .chain(images.iter().map(|image| &image.bytes[..]))
+    {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+pub(super) fn expected(
+    session_id: Option<&str>,
+    key: &SessionKey,
+) -> Result<Option<SessionId>, DispatchError> {
+    session_id
+        .map(|raw| {
+            uuid::Uuid::parse_str(raw)
+                .map(SessionId::from_uuid)
+                .map_err(|_not_an_id| DispatchError::SessionChanged(key.clone()))
+        })
+        .transpose()
+}
+
+fn limits(agent: &AgentEntry, timeout: Option<Duration>) -> RunLimits {
+    RunLimits {
+        agent_active_max: agent.limits.concurrent_max,
+        agent_weight: agent.limits.weight,
+        run: match timeout {
+            Some(bound) => (!bound.is_zero()).then_some(bound),
+            None => agent.limits.run,
+        },
+        idle: agent.limits.idle,
+        abort_grace: agent.limits.abort_grace,
+        output_bytes_max: agent.limits.output_bytes_max,
+    }
+}
+
+fn refused(error: SubmitError, session: &SessionKey) -> DispatchError {
+    use crate::session::LedgerError;
+    match error {
+        SubmitError::LaneFull => DispatchError::Overloaded {
+            what: "the queue of the session",
+            retry_after: RETRY_AFTER_FULL,
+        },
+        SubmitError::GatewayFull => DispatchError::Overloaded {
+            what: "the queue of the gateway",
+            retry_after: RETRY_AFTER_FULL,
+        },
+        SubmitError::Draining => DispatchError::Draining,
+        SubmitError::Ledger(LedgerError::SessionChanged { .. } | LedgerError::NotFound) => {
+            DispatchError::SessionChanged(session.clone())
+        }
+        SubmitError::Ledger(error) => DispatchError::Ledger(error),
+        SubmitError::Stopped => DispatchError::Stopped,
+    }
+}

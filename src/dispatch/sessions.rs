@@ -1,0 +1,352 @@
+//! Listing, finding, changing, resetting and deleting sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::auth::{CallFacts, Operation};
+use crate::events::{ChangeReason, Notice, Subscription};
+use crate::ids::{AgentId, SessionId, SessionKey};
+use crate::run::{AbortCause, Entry, EntryBody};
+use crate::session::{
+    EntryRange, LedgerError, SessionPatch, SessionQuery, SessionRecord, SessionTarget, key,
+};
+
+use super::runs::expected;
+use super::{
+    Caller, Dispatch, DispatchError, SessionList, SessionName, SessionReset, SessionView,
+    SessionsPage, settings,
+};
+
+/// Most sessions one page has.
+const PAGE_MAX: u32 = 1000;
+
+/// How long a reset or delete waits for the session's runs.
+const RUNS_END_MAX: Duration = Duration::from_secs(15);
+
+impl Dispatch {
+    /// Lists sessions, newest first.
+    ///
+    /// # Errors
+    /// An unknown agent, a failing ledger.
+    pub async fn sessions_list(
+        &self,
+        caller: &Caller,
+        list: SessionList,
+    ) -> Result<SessionsPage, DispatchError> {
+        self.require(caller, Operation::Method("sessions.list"))?;
+        let agent = list
+            .agent_id
+            .as_deref()
+            .map(|id| self.named_agent(id))
+            .transpose()?;
+        let updated_since_ms = list.active_minutes.map(|minutes| {
+            self.parts
+                .clock
+                .now_ms()
+                .saturating_sub(minutes.saturating_mul(60_000))
+        });
+        let query = SessionQuery {
+            agent: agent.map(|agent| agent.id.clone()),
+            updated_since_ms,
+            label: list.label.clone(),
+            search: list.search.clone(),
+            offset: list.offset,
+            limit: list.limit.min(PAGE_MAX),
+        };
+        let page = self.parts.ledger.list_sessions(query).await?;
+        let mut sessions = Vec::with_capacity(page.sessions.len());
+        for record in page.sessions {
+            sessions.push(
+                self.view(record, list.with_titles, list.with_last_message)
+                    .await?,
+            );
+        }
+        Ok(SessionsPage {
+            sessions,
+            total: page.total,
+        })
+    }
+
+    /// One session with its active runs; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// A malformed key, a failing ledger.
+    pub async fn session(
+        &self,
+        caller: &Caller,
+        key: &str,
+        agent_id: Option<&str>,
+    ) -> Result<Option<SessionView>, DispatchError> {
+        self.require(caller, Operation::Method("sessions.describe"))?;
+        let (key, _agent) = self.resolve_key(key, agent_id)?;
+        match self.parts.ledger.session(key).await? {
+            Some(record) => self.view(record, false, false).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds sessions by key, id or label; several only for an ambiguous label or id.
+    ///
+    /// # Errors
+    /// A malformed key, a failing ledger.
+    pub async fn sessions_resolve(
+        &self,
+        caller: &Caller,
+        name: SessionName,
+        agent_id: Option<&str>,
+    ) -> Result<Vec<SessionRecord>, DispatchError> {
+        self.require(caller, Operation::Method("sessions.resolve"))?;
+        let agent = agent_id.map(|id| self.named_agent(id)).transpose()?;
+        let mut found = match name {
+            SessionName::Key(raw) => {
+                let (key, _agent) = self.resolve_key(&raw, agent_id)?;
+                self.parts.ledger.session(key).await?.into_iter().collect()
+            }
+            SessionName::Id(raw) => match uuid::Uuid::parse_str(&raw) {
+                Ok(id) => {
+                    let id = SessionId::from_uuid(id);
+                    self.parts
+                        .ledger
+                        .session_by_id(id)
+                        .await?
+                        .into_iter()
+                        .collect()
+                }
+                Err(_not_an_id) => Vec::new(),
+            },
+            SessionName::Label(label) => {
+                let query = SessionQuery {
+                    label: Some(label),
+                    limit: PAGE_MAX,
+                    ..SessionQuery::default()
+                };
+                self.parts.ledger.list_sessions(query).await?.sessions
+            }
+        };
+        found.retain(|session| agent.as_ref().is_none_or(|agent| session.agent == agent.id));
+        Ok(found)
+    }
+
+    /// Changes settings of a session, making it when it does not exist.
+    ///
+    /// # Errors
+    /// A bad setting, a label in use, a failing ledger.
+    pub async fn sessions_patch(
+        &self,
+        caller: &Caller,
+        key: &str,
+        agent_id: Option<&str>,
+        patch: SessionPatch,
+    ) -> Result<SessionRecord, DispatchError> {
+        self.require(caller, patch_operation(&field_names(&patch), &patch))?;
+        self.accepting()?;
+        let (key, agent) = self.resolve_key(key, agent_id)?;
+        settings::check(&patch, &agent, &*self.parts.agents)?;
+        let target = self.target(key.clone(), agent.clone(), None);
+        let record = self
+            .parts
+            .ledger
+            .patch_session(target, patch)
+            .await
+            .map_err(of_label)?;
+        self.settings.put(&key, record.settings.clone());
+        self.publish_change(key, agent, ChangeReason::Patch);
+        Ok(record)
+    }
+
+    /// Stops the session's runs and gives it a new, empty transcript.
+    ///
+    /// # Errors
+    /// Runs that do not end, an unexpected transcript, a failing ledger.
+    pub async fn sessions_reset(
+        &self,
+        caller: &Caller,
+        request: SessionReset,
+    ) -> Result<SessionRecord, DispatchError> {
+        self.require(caller, Operation::Method("sessions.reset"))?;
+        self.accepting()?;
+        let (key, agent) = self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
+        let expected = expected(request.expected_session_id.as_deref(), &key)?;
+        self.end_runs(&key).await?;
+        let target = self.target(key.clone(), agent.clone(), expected);
+        let record = self.parts.ledger.reset_session(target).await;
+        let record = record.map_err(|error| of_transcript(error, &key))?;
+        self.settings.forget(&key);
+        self.publish_change(key, agent, request.reason);
+        Ok(record)
+    }
+
+    /// Stops the session's runs and removes it; `None` when it did not exist.
+    ///
+    /// # Errors
+    /// The main session, runs that do not end, an unexpected transcript, a failing ledger.
+    pub async fn sessions_delete(
+        &self,
+        caller: &Caller,
+        key: &str,
+        agent_id: Option<&str>,
+        expected_session_id: Option<&str>,
+    ) -> Result<Option<SessionRecord>, DispatchError> {
+        self.require(caller, Operation::Method("sessions.delete"))?;
+        self.accepting()?;
+        let (key, agent) = self.resolve_key(key, agent_id)?;
+        if key::is_main(&key, &agent, &self.parts.config.main_key()) {
+            return Err(DispatchError::DeleteMain(key));
+        }
+        let expected = expected(expected_session_id, &key)?;
+        self.end_runs(&key).await?;
+        let ledger = &self.parts.ledger;
+        let removed = ledger
+            .delete_session(ledger.lease(), key.clone(), expected)
+            .await;
+        let removed = removed.map_err(|error| of_transcript(error, &key))?;
+        self.settings.forget(&key);
+        if removed.is_some() {
+            self.publish_change(key, agent, ChangeReason::Delete);
+        }
+        Ok(removed)
+    }
+
+    fn target(
+        &self,
+        key: SessionKey,
+        agent: AgentId,
+        expected_session_id: Option<SessionId>,
+    ) -> SessionTarget {
+        SessionTarget {
+            lease: self.parts.ledger.lease(),
+            key,
+            agent,
+            new_session_id: SessionId::from_uuid(self.parts.ids.random()),
+            expected_session_id,
+            at_ms: self.parts.clock.now_ms(),
+        }
+    }
+
+    fn publish_change(&self, session: SessionKey, agent: AgentId, reason: ChangeReason) {
+        self.parts.bus.publish(Notice::SessionChanged {
+            session,
+            agent,
+            reason,
+        });
+    }
+
+    /// Stops every run of the session and waits until the last has ended.
+    async fn end_runs(&self, key: &SessionKey) -> Result<(), DispatchError> {
+        let deadline = Instant::now() + RUNS_END_MAX;
+        loop {
+            let live = self.parts.logs.live_in(key);
+            let Some(first) = live.first() else {
+                return Ok(());
+            };
+            let mut reader = Subscription::from_start(Arc::clone(first));
+            self.abort(live.into_iter().rev().collect(), AbortCause::SessionEnded)
+                .await;
+            tokio::select! {
+                biased;
+                _ended = reader.ended() => {}
+                () = sleep_until(deadline) => {
+                    return Err(DispatchError::SessionActive(key.clone()));
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(DispatchError::SessionActive(key.clone()));
+            }
+            // The log leaves the list right after its terminal.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn view(
+        &self,
+        record: SessionRecord,
+        with_title: bool,
+        with_last: bool,
+    ) -> Result<SessionView, DispatchError> {
+        let live = self.parts.logs.live_in(&record.key);
+        let active = live.iter().map(|log| Arc::clone(log.info())).collect();
+        let first_text = match with_title && record.label.is_none() {
+            true => {
+                self.one_text(&record.key, EntryRange::After { n: 0, limit: 1 })
+                    .await?
+            }
+            false => None,
+        };
+        let last_text = match with_last {
+            true => {
+                self.one_text(&record.key, EntryRange::Newest { skip: 0, limit: 1 })
+                    .await?
+            }
+            false => None,
+        };
+        Ok(SessionView {
+            record,
+            active,
+            first_text,
+            last_text,
+        })
+    }
+
+    async fn one_text(
+        &self,
+        key: &SessionKey,
+        range: EntryRange,
+    ) -> Result<Option<String>, DispatchError> {
+        let page = self.parts.ledger.entries(key.clone(), range).await?;
+        Ok(page
+            .and_then(|page| page.entries.into_iter().next())
+            .map(text_of))
+    }
+}
+
+fn text_of(entry: Entry) -> String {
+    match entry.body {
+        EntryBody::User { text, .. }
+        | EntryBody::Assistant { text, .. }
+        | EntryBody::ToolResult { text, .. }
+        | EntryBody::Injected { text, .. } => text,
+        EntryBody::Tool { name, .. } => name,
+        EntryBody::Compaction { summary } => summary,
+    }
+}
+
+fn field_names(patch: &SessionPatch) -> Vec<&str> {
+    let label = patch.label.as_ref().map(|_label| "label");
+    label
+        .into_iter()
+        .chain(patch.settings.keys().map(String::as_str))
+        .collect()
+}
+
+fn patch_operation<'a>(fields: &'a [&'a str], patch: &'a SessionPatch) -> Operation<'a> {
+    let permission_mode = patch
+        .settings
+        .get("permissionMode")
+        .and_then(|mode| mode.as_str());
+    Operation::Call(
+        "sessions.patch",
+        CallFacts {
+            fields,
+            permission_mode,
+            ..CallFacts::default()
+        },
+    )
+}
+
+fn of_label(error: LedgerError) -> DispatchError {
+    match error {
+        LedgerError::LabelInUse { label } => DispatchError::LabelInUse(label),
+        other => DispatchError::Ledger(other),
+    }
+}
+
+fn of_transcript(error: LedgerError, key: &SessionKey) -> DispatchError {
+    match error {
+        LedgerError::SessionChanged { .. } | LedgerError::NotFound => {
+            DispatchError::SessionChanged(key.clone())
+        }
+        other => DispatchError::Ledger(other),
+    }
+}

@@ -1,0 +1,213 @@
+//! Settings of sessions: what `sessions.patch` may set, and a small cache for the run path.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+
+use crate::ids::{AgentId, SessionKey};
+use crate::session::SessionPatch;
+
+use super::views::AgentCatalog;
+use super::{Dispatch, DispatchError};
+
+/// Sessions whose settings are remembered; beyond that the memory starts over.
+const CACHED_SESSIONS_MAX: usize = 10_000;
+
+/// Longest label, in bytes.
+const LABEL_BYTES_MAX: usize = 512;
+
+/// Longest text setting, in bytes.
+const TEXT_BYTES_MAX: usize = 500;
+
+/// Settings of sessions by key; a session without settings costs an empty map.
+#[derive(Debug, Default)]
+pub(super) struct SettingsCache {
+    sessions: Mutex<HashMap<SessionKey, Arc<Map<String, Value>>>>,
+}
+
+impl SettingsCache {
+    fn get(&self, key: &SessionKey) -> Option<Arc<Map<String, Value>>> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Remembers the settings of a session.
+    pub(super) fn put(&self, key: &SessionKey, settings: Map<String, Value>) {
+        let mut sessions = self.lock();
+        if sessions.len() >= CACHED_SESSIONS_MAX && !sessions.contains_key(key) {
+            sessions.clear();
+        }
+        sessions.insert(key.clone(), Arc::new(settings));
+    }
+
+    /// Forgets a session.
+    pub(super) fn forget(&self, key: &SessionKey) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionKey, Arc<Map<String, Value>>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dispatch {
+    /// The settings of a session; empty for one that does not exist.
+    pub(super) async fn settings_of(
+        &self,
+        key: &SessionKey,
+    ) -> Result<Arc<Map<String, Value>>, DispatchError> {
+        if let Some(settings) = self.settings.get(key) {
+            return Ok(settings);
+        }
+        let session = self.parts.ledger.session(key.clone()).await?;
+        let settings = session.map(|session| session.settings).unwrap_or_default();
+        self.settings.put(key, settings.clone());
+        Ok(Arc::new(settings))
+    }
+}
+
+/// Checks a patch.
+///
+/// # Errors
+/// [`DispatchError::InvalidSetting`] for the first value a setting cannot have, or a model the
+/// agent may not use.
+pub(super) fn check(
+    patch: &SessionPatch,
+    agent: &AgentId,
+    agents: &dyn AgentCatalog,
+) -> Result<(), DispatchError> {
+    if let Some(Some(label)) = &patch.label {
+        check_label(label)?;
+    }
+    for (name, value) in &patch.settings {
+        match name.as_str() {
+            "model" => check_model(value, agent, agents)?,
+            name => check_setting(name, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_label(label: &str) -> Result<(), DispatchError> {
+    if label.len() > LABEL_BYTES_MAX {
+        return Err(invalid(format!("label too long (max {LABEL_BYTES_MAX})")));
+    }
+    if label.trim().is_empty() || label.chars().any(char::is_control) {
+        return Err(invalid("invalid label".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_model(
+    value: &Value,
+    agent: &AgentId,
+    agents: &dyn AgentCatalog,
+) -> Result<(), DispatchError> {
+    match value {
+        Value::Null => Ok(()),
+        Value::String(model) if is_allowed(model, agent, agents) => Ok(()),
+        other => Err(DispatchError::ModelNotAllowed {
+            model: other
+                .as_str()
+                .map_or_else(|| other.to_string(), str::to_owned),
+            agent: agent.clone(),
+        }),
+    }
+}
+
+/// Whether an agent may be asked to use this model: one of its own, or one the configuration lists.
+pub(super) fn is_allowed(model: &str, agent: &AgentId, agents: &dyn AgentCatalog) -> bool {
+    let names = |reference: &crate::run::ModelRef| {
+        model
+            .split_once('/')
+            .is_some_and(|(p, m)| p == &*reference.provider && m == &*reference.model)
+    };
+    let own = agents
+        .get(agent)
+        .is_some_and(|entry| entry.models.iter().any(names));
+    own || agents.models().iter().any(|entry| names(&entry.model))
+}
+
+/// Settings with a closed set of values, and the values.
+const CHOICES: [(&str, &[&str]); 9] = [
+    (
+        "thinkingLevel",
+        &[
+            "off", "minimal", "low", "medium", "high", "xhigh", "max", "adaptive",
+        ],
+    ),
+    ("verboseLevel", &["on", "off", "full"]),
+    ("traceLevel", &["on", "off", "raw"]),
+    ("reasoningLevel", &["on", "off", "stream"]),
+    ("responseUsage", &["off", "tokens", "full", "on"]),
+    ("elevatedLevel", &["on", "off", "ask", "full"]),
+    ("sendPolicy", &["allow", "deny"]),
+    ("groupActivation", &["mention", "always"]),
+    ("queueMode", &["steer", "collect", "followup", "interrupt"]),
+];
+
+fn check_setting(name: &str, value: &Value) -> Result<(), DispatchError> {
+    let choices = CHOICES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, values)| *values);
+    match (value, choices) {
+        (Value::Null, _) => Ok(()),
+        (Value::String(text), Some(values)) if values.contains(&text.as_str()) => Ok(()),
+        (_, Some(values)) if name == "thinkingLevel" => Err(invalid(format!(
+            "invalid thinkingLevel (use {})",
+            values.join("|")
+        ))),
+        (_, Some(values)) => {
+            let quoted: Vec<String> = values.iter().map(|value| format!("\"{value}\"")).collect();
+            Err(invalid(format!(
+                "invalid {name} (use {})",
+                quoted.join("|")
+            )))
+        }
+        (Value::String(text), None) if text.len() > TEXT_BYTES_MAX => {
+            Err(invalid(format!("{name} too long (max {TEXT_BYTES_MAX})")))
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+fn invalid(text: String) -> DispatchError {
+    DispatchError::InvalidSetting(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check_one(name: &str, value: &Value, expected: Result<(), &str>) {
+        let outcome = check_setting(name, value).map_err(|error| error.to_string());
+        assert_eq!(outcome, expected.map_err(str::to_owned), "{name} {value}");
+    }
+
+    #[test]
+    fn settings_with_choices_refuse_other_values() {
+        check_one("sendPolicy", &json!("deny"), Ok(()));
+        check_one("sendPolicy", &Value::Null, Ok(()));
+        check_one(
+            "sendPolicy",
+            &json!("maybe"),
+            Err("invalid sendPolicy (use \"allow\"|\"deny\")"),
+        );
+        check_one(
+            "queueMode",
+            &json!(1),
+            Err("invalid queueMode (use \"steer\"|\"collect\"|\"followup\"|\"interrupt\")"),
+        );
+        check_one("icon", &json!("x"), Ok(()));
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        assert!(check_label("fine").is_ok());
+        assert!(check_label(" ").is_err());
+        assert!(check_label(&"l".repeat(513)).is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! Text hygiene of messages (`protocol-facts` §6.5) and the commands a message can be.
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+use super::error::DispatchError;
+
+/// Words that stop the runs of a session when a whole message is one of them.
+const STOP_WORDS: [&str; 4] = ["/stop", "stop", "/abort", "abort"];
+
+/// A session command at the start of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResetCommand {
+    New,
+    Reset,
+}
+
+/// The message in Unicode NFC without control characters other than tab and line ends.
+///
+/// # Errors
+/// [`DispatchError::NullByte`].
+pub(super) fn clean(message: &str) -> Result<String, DispatchError> {
+    if message.contains('\0') {
+        return Err(DispatchError::NullByte);
+    }
+    let keep = |c: &char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
+    if is_nfc_quick(message.chars()) == IsNormalized::Yes {
+        return Ok(message.chars().filter(keep).collect());
+    }
+    Ok(message.nfc().filter(keep).collect())
+}
+
+/// Whether the message only wants the session's runs to stop.
+pub(super) fn is_stop(message: &str) -> bool {
+    let word = message.trim();
+    STOP_WORDS
+        .iter()
+        .any(|stop| stop.eq_ignore_ascii_case(word))
+}
+
+/// The session command a message begins with, and the text after it.
+pub(super) fn reset_command(message: &str) -> Option<(ResetCommand, &str)> {
+    let text = message.trim_start();
+    let (word, rest) = match text.split_once(char::is_whitespace) {
+        Some((word, rest)) => (word, rest.trim()),
+        None => (text, ""),
+    };
+    let command = match word.to_ascii_lowercase().as_str() {
+        "/new" => ResetCommand::New,
+        "/reset" => ResetCommand::Reset,
+        _other => return None,
+    };
+    Some((command, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_composed_and_lose_control_characters() {
+        assert_eq!(clean("e\u{301}\u{7}\tx\r\n").unwrap(), "é\tx\r\n");
+        assert_eq!(clean("plain").unwrap(), "plain");
+        assert!(matches!(clean("a\0b"), Err(DispatchError::NullByte)));
+    }
+
+    #[test]
+    fn only_a_whole_message_is_a_stop_command() {
+        for (message, expected) in [
+            (" /STOP ", true),
+            ("stop", true),
+            ("stop it", false),
+            ("/stopx", false),
+            ("", false),
+        ] {
+            assert_eq!(is_stop(message), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn reset_commands_carry_the_text_after_them() {
+        assert_eq!(
+            reset_command("/New hi you"),
+            Some((ResetCommand::New, "hi you"))
+        );
+        assert_eq!(reset_command("/reset"), Some((ResetCommand::Reset, "")));
+        assert_eq!(reset_command("/newer"), None);
+        assert_eq!(reset_command("say /new"), None);
+    }
+}
