@@ -320,7 +320,7 @@ mod tests {
             };
             let mut calls = String::new();
             for call in &message.tool_calls {
-                calls.push_str(&format!(" {}={}({})", call.id, call.name, call.arguments));
+                calls.extend([" ", &call.id, "=", &call.name, "(", &call.arguments, ")"]);
             }
             let id = message.tool_call_id.as_deref().unwrap_or_default();
             let name = message.name.as_deref().unwrap_or_default();

@@ -4,7 +4,15 @@
 //! its own. It knows hyper's types and the OpenAI dialect, but no native protocol.
 
 mod body;
+mod chat;
+mod guard;
+mod health;
+mod models;
+mod read;
+mod respond;
+mod route;
 mod service;
+mod sse_body;
 
 pub use body::Body;
 pub use service::{HttpFront, HttpParts};

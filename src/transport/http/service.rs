@@ -1,20 +1,41 @@
 //! The one entry of the HTTP front: a request in, an answer out.
+//!
+//! Owns the order in which a request is looked at: path, method, phase, secret, scope, body.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::header::{EXPECT, HeaderName, HeaderValue};
+use hyper::http::request;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::Instant;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Operation, Principal};
 use crate::clock::Clock;
-use crate::dispatch::Dispatch;
-use crate::ids::IdSource;
+use crate::dispatch::{Caller, Dispatch};
+use crate::error::ErrorCode;
+use crate::ids::{IdSource, RunId, WireId};
+use crate::openai::ApiError;
 use crate::shutdown::{Drain, Tasks};
 use crate::transport::TransportConfig;
 
 use super::body::Body;
+use super::chat::Call;
+use super::guard::RunGuard;
+use super::health::{self, Health};
+use super::models;
+use super::read::RequestBody;
+use super::respond::{self, Refused};
+use super::route::{Resource, resource};
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id a caller may choose, in bytes (`design.md` §6).
+const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// What [`HttpFront`] is built from.
 #[derive(Debug)]
@@ -38,16 +59,24 @@ pub struct HttpParts {
 /// Answers every HTTP request that is not an upgrade.
 #[derive(Debug)]
 pub struct HttpFront {
-    _parts: HttpParts,
+    parts: HttpParts,
     chat_enabled: AtomicBool,
+    started_at: Instant,
+    request_ids: RequestIds,
+    transport_security: Option<HeaderValue>,
 }
 
 impl HttpFront {
     /// A front over these parts.
     pub fn new(parts: HttpParts) -> Self {
+        let transport_security = parts.config.strict_transport_security.as_deref();
         Self {
             chat_enabled: AtomicBool::new(parts.config.chat_enabled),
-            _parts: parts,
+            started_at: Instant::now(),
+            request_ids: RequestIds::new(&*parts.ids),
+            transport_security: transport_security
+                .and_then(|value| HeaderValue::from_str(value).ok()),
+            parts,
         }
     }
 
@@ -61,7 +90,227 @@ impl HttpFront {
     /// # Cancel safety
     /// Dropping the future means that the peer has gone: a run it started is cancelled, unless the
     /// request asked for it to go on.
-    pub async fn call(&self, _request: Request<Incoming>, _peer: SocketAddr) -> Response<Body> {
-        std::future::ready(Response::new(Body::empty())).await
+    pub async fn call(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let (head, incoming) = request.into_parts();
+        let mut body = RequestBody::new(incoming);
+        let mut response = match self.answer(&head, &mut body, peer).await {
+            Ok(response) => response,
+            Err(refused) => refused.into_response(),
+        };
+        // A peer that waits to be invited sends nothing that would have to be read.
+        if !head.headers.contains_key(EXPECT)
+            && let Some(unread) = body.into_unread()
+        {
+            response = response.map(|whole| whole.lingering(unread));
+        }
+        let request_id = self.request_ids.of(&head);
+        tracing::debug!(
+            method = %head.method,
+            path = head.uri.path(),
+            status = response.status().as_u16(),
+            request_id = ?request_id,
+            "request"
+        );
+        let headers = response.headers_mut();
+        respond::secure(headers, self.transport_security.as_ref());
+        headers.insert(X_REQUEST_ID.clone(), request_id);
+        response
+    }
+
+    async fn answer(
+        &self,
+        head: &request::Parts,
+        body: &mut RequestBody,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Refused> {
+        if !expects_only_continue(head) {
+            return Ok(expectation_failed());
+        }
+        let resource = resource(head.uri.path());
+        match resource {
+            Resource::Health | Resource::Ready | Resource::Startup => {
+                Ok(self.probe(resource, head, peer))
+            }
+            Resource::Chat | Resource::Models | Resource::Model(_) if self.is_chat_enabled() => {
+                self.api(resource, head, body, peer).await
+            }
+            Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Unknown => {
+                Ok(respond::not_found())
+            }
+        }
+    }
+
+    fn probe(
+        &self,
+        resource: Resource<'_>,
+        head: &request::Parts,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            return respond::method_not_allowed("GET, HEAD");
+        }
+        let health = Health {
+            phase: self.parts.drain.phase(),
+            uptime: self.started_at.elapsed(),
+            auth: &self.parts.auth,
+            headers: &head.headers,
+            peer,
+        };
+        match resource {
+            Resource::Ready => health.ready(),
+            Resource::Startup => health.startup(),
+            Resource::Health
+            | Resource::Chat
+            | Resource::Models
+            | Resource::Model(_)
+            | Resource::Unknown => health::live(),
+        }
+    }
+
+    async fn api(
+        &self,
+        resource: Resource<'_>,
+        head: &request::Parts,
+        body: &mut RequestBody,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Refused> {
+        if !self.parts.drain.is_accepting() {
+            return Err(Refused::draining());
+        }
+        let (method, allow, operation) = match resource {
+            Resource::Chat => (Method::POST, "POST", Operation::ChatCompletion),
+            Resource::Health
+            | Resource::Ready
+            | Resource::Startup
+            | Resource::Models
+            | Resource::Model(_)
+            | Resource::Unknown => (Method::GET, "GET", Operation::ListModels),
+        };
+        if head.method != method {
+            return Ok(respond::method_not_allowed(allow));
+        }
+        let principal = self.authorized(head, peer, operation).await?;
+        match resource {
+            Resource::Chat => {
+                let body = self.read(body, &principal).await?;
+                let call = Call {
+                    front: self,
+                    headers: &head.headers,
+                    principal,
+                    body,
+                };
+                call.answer().await
+            }
+            Resource::Model(id) => models::one(&self.parts.dispatch, id),
+            Resource::Health
+            | Resource::Ready
+            | Resource::Startup
+            | Resource::Models
+            | Resource::Unknown => Ok(models::list(&self.parts.dispatch)),
+        }
+    }
+
+    async fn authorized(
+        &self,
+        head: &request::Parts,
+        peer: SocketAddr,
+        operation: Operation<'_>,
+    ) -> Result<Principal, Refused> {
+        let auth = &self.parts.auth;
+        let principal = auth.http(&auth.read_head(&head.headers, peer)?).await?;
+        let caller = Caller {
+            principal,
+            connection: None,
+            user: None,
+        };
+        self.parts.dispatch.require(&caller, operation)?;
+        Ok(caller.principal)
+    }
+
+    /// Reads the body; the secret may have been rotated while it was on its way.
+    async fn read(&self, body: &mut RequestBody, principal: &Principal) -> Result<Bytes, Refused> {
+        let config = &self.parts.config;
+        let read = body.read(config.body_bytes_max, config.body_timeout).await;
+        let bytes = read.map_err(|error| {
+            tracing::debug!(%error, "request body refused");
+            Refused::unread(error.to_api())
+        })?;
+        if self.parts.auth.is_current(principal) {
+            Ok(bytes)
+        } else {
+            Err(Refused::stale_secret())
+        }
+    }
+
+    fn is_chat_enabled(&self) -> bool {
+        self.chat_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dispatch(&self) -> &Dispatch {
+        &self.parts.dispatch
+    }
+
+    pub(super) const fn sse_heartbeat(&self) -> Duration {
+        self.parts.config.sse_heartbeat
+    }
+
+    /// The id of a new answer, which is also the wire id of its run.
+    pub(super) fn mint_wire_id(&self) -> Result<WireId, Refused> {
+        let id = format!("chatcmpl_{}", self.parts.ids.random());
+        let fault = |_bad| ApiError::new(ErrorCode::Internal, "");
+        Ok(WireId::parse(&id).map_err(fault)?)
+    }
+
+    /// Cancels `run` when the caller goes before it has ended.
+    pub(super) fn guard(&self, run: RunId) -> RunGuard {
+        let bus = Arc::clone(self.parts.dispatch.bus());
+        RunGuard::new(run, bus, self.parts.tasks.clone())
+    }
+}
+
+/// hyper answers `100-continue` once the body is read; nothing else can be expected of us.
+fn expects_only_continue(head: &request::Parts) -> bool {
+    let mut expected = head.headers.get_all(EXPECT).iter();
+    expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn expectation_failed() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::EXPECTATION_FAILED;
+    response
+}
+
+/// Gives every request an id: its own, or a new one.
+///
+/// New ones are a prefix of this process and a number, which costs no system call per request.
+#[derive(Debug)]
+struct RequestIds {
+    prefix: u32,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new(ids: &dyn IdSource) -> Self {
+        Self {
+            prefix: ids.random().as_fields().0,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn of(&self, head: &request::Parts) -> HeaderValue {
+        let own = head.headers.get(&X_REQUEST_ID);
+        let usable = own.filter(|value| {
+            let bytes = value.as_bytes();
+            (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+                && bytes.iter().all(u8::is_ascii_graphic)
+        });
+        usable.cloned().unwrap_or_else(|| self.mint())
+    }
+
+    fn mint(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = format!("req_{:08x}{number:08x}", self.prefix);
+        HeaderValue::from_maybe_shared(Bytes::from(id))
+            .unwrap_or_else(|_never| HeaderValue::from_static("req"))
     }
 }
