@@ -12,6 +12,8 @@ mod frame;
 mod hello;
 mod machine;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 mod validate;
 mod version;
 

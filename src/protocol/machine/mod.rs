@@ -5,19 +5,22 @@
 //! requests to serve come out of [`Machine::poll_output`]. Callers empty the output after every
 //! `handle_*`; that keeps it short, because no input makes more than a handful of outputs.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use super::close::Close;
-use super::codec::{EncodedEvent, FRAME_BYTES_MAX, Reply};
-use super::connect::ConnectParams;
-use super::error::{ErrorBody, HandshakeFailure, WireCode};
-use super::frame::{FrameError, INVALID_FRAME_ID, RequestFrame};
-use super::hello::{Challenge, Hello};
-use super::validate::decode;
-use super::version::Protocol;
+use crate::protocol::close::Close;
+use crate::protocol::codec::{EncodedEvent, FRAME_BYTES_MAX, Reply};
+use crate::protocol::connect::ConnectParams;
+use crate::protocol::error::{ErrorBody, HandshakeFailure, WireCode};
+use crate::protocol::frame::{FrameError, INVALID_FRAME_ID, RequestFrame};
+use crate::protocol::hello::{Challenge, Hello};
+use crate::protocol::validate::decode;
+use crate::protocol::version::Protocol;
 
 /// Longest frame before `hello-ok`, in bytes.
 pub const PREAUTH_FRAME_BYTES_MAX: usize = 65_536;
@@ -200,27 +203,15 @@ impl Machine {
         }
     }
 
-    /// Takes a binary frame, which is read as text.
-    pub fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.handle_text(text, now),
-            // Nothing but UTF-8 is JSON, so this is what an unreadable text frame is.
-            Err(_) => self.handle_text("", now),
-        }
-    }
-
     /// Takes a text frame.
     pub fn handle_text(&mut self, text: &str, now: Instant) {
-        self.handle_timeout(now);
-        match &mut self.state {
-            State::Handshake(handshake) => match handshake.admit(text) {
-                Err(close) => self.close(close),
-                Ok(Admitted::First) => self.handle_first(text),
-                Ok(Admitted::Waits) => {}
-            },
-            State::Open(_) => self.handle_open(text),
-            State::Closed => {}
-        }
+        self.take(text, text.len(), now);
+    }
+
+    /// Takes a binary frame, which is read as text. Nothing but UTF-8 is JSON.
+    pub fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        self.take(text, bytes.len(), now);
     }
 
     /// Takes the news that a frame was longer than [`Machine::frame_bytes_max`].
@@ -299,6 +290,20 @@ impl Machine {
         }
         self.state = State::Closed;
         self.outputs.push_back(Output::Close(close));
+    }
+
+    fn take(&mut self, text: &str, bytes: usize, now: Instant) {
+        self.handle_timeout(now);
+        match &mut self.state {
+            State::Handshake(handshake) => match handshake.admit(text, bytes) {
+                Err(close) => self.close(close),
+                Ok(Admitted::First) => self.handle_first(text),
+                Ok(Admitted::Waits) => {}
+            },
+            State::Open(_) if bytes > FRAME_BYTES_MAX => self.close(Close::TooLarge),
+            State::Open(_) => self.handle_open(text),
+            State::Closed => {}
+        }
     }
 
     fn send(&mut self, frame: String) {
@@ -381,9 +386,6 @@ impl Machine {
     }
 
     fn handle_open(&mut self, text: &str) {
-        if text.len() > FRAME_BYTES_MAX {
-            return self.close(Close::TooLarge);
-        }
         match RequestFrame::decode(text) {
             // An open connection forgives a text that is no JSON (§1.8).
             Err(FrameError::NotJson) => {}
@@ -414,9 +416,9 @@ enum Admitted {
 
 impl Handshake {
     /// Counts a frame against the bounds before `hello-ok`.
-    fn admit(&mut self, text: &str) -> Result<Admitted, Close> {
-        self.bytes = self.bytes.saturating_add(text.len());
-        if text.len() > PREAUTH_FRAME_BYTES_MAX || self.bytes > PREAUTH_TOTAL_BYTES_MAX {
+    fn admit(&mut self, text: &str, bytes: usize) -> Result<Admitted, Close> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if bytes > PREAUTH_FRAME_BYTES_MAX || self.bytes > PREAUTH_TOTAL_BYTES_MAX {
             return Err(Close::TooLarge);
         }
         match &mut self.stage {
