@@ -4,9 +4,19 @@
 //! against the form of [`raw`] and then for sense, and every problem is reported with its place.
 //! The environment is passed in; nothing here prints.
 
+mod check;
+pub mod env;
+mod foreign;
+mod include;
 mod json5;
+mod near;
+pub mod problem;
+pub mod raw;
+mod schema;
 mod source;
 mod value;
+mod vars;
+mod view;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -80,6 +80,16 @@ impl Sources {
         self.files.get(id.0)
     }
 
+    /// How many files were read.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// The text a span covers.
     pub fn text_of(&self, span: Span) -> Option<&str> {
         self.get(span.file)?.text.get(span.start..span.end)
