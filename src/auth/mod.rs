@@ -3,6 +3,8 @@
 //!
 //! Knows request heads and `connect` credentials, but neither sockets nor wire shapes.
 
+mod address;
+mod connect;
 mod credential;
 mod head;
 mod limiter;
@@ -12,13 +14,14 @@ mod scope;
 mod secret;
 mod table;
 
-pub use credential::{AuthConfig, AuthMode, Authenticator, ConnectAuth};
+pub use connect::ConnectAuth;
+pub use credential::{AuthConfig, AuthMode, Authenticator};
 pub use head::{Head, HeadError, Locality, ProxyPolicy};
 pub use limiter::LimiterConfig;
 pub use origin::{OriginPolicy, OriginRefusal};
 pub use rate::{Rate, RateConfig, RateLimited, Rates};
 pub use scope::{CallFacts, EventGate, Operation, Role, Rules, Scope, ScopeSet};
-pub use secret::{Offered, Secret};
+pub use secret::{Offered, OfferedDigest, Secret};
 
 use std::net::IpAddr;
 use std::sync::Arc;

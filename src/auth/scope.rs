@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::table;
 
 /// Most scope names a set keeps; further ones are dropped, so that a peer cannot fill memory.
-pub const SCOPE_NAMES_MAX: usize = 64;
+const SCOPE_NAMES_MAX: usize = 64;
 
 /// A right, as `protocol-facts` §4.2 names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

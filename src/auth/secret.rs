@@ -31,11 +31,10 @@ impl Secret {
         &self.text
     }
 
-    /// Whether the offered text is this secret. Takes as long for every text of one length, and a
-    /// blank secret is never matched.
-    pub fn matches(&self, offered: &Offered) -> bool {
-        let equal = self.digest.ct_eq(&digest(offered.text()));
-        bool::from(equal) && !self.text.is_empty()
+    /// Whether this is what was offered. Takes as long for every offer, and a blank secret is never
+    /// matched.
+    pub fn matches(&self, offered: &OfferedDigest) -> bool {
+        bool::from(self.digest.ct_eq(&offered.0)) && !self.text.is_empty()
     }
 }
 
@@ -61,6 +60,11 @@ impl Offered {
     /// Takes what a peer sent.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The form a secret is compared in.
+    pub fn digest(&self) -> OfferedDigest {
+        OfferedDigest(digest(self.text()))
     }
 
     /// Whether there is nothing but white space, which counts as no secret at all.
@@ -89,6 +93,16 @@ impl fmt::Debug for Offered {
     }
 }
 
+/// The digest of what a peer offers; prints as `[secret]`.
+#[derive(Clone, Copy)]
+pub struct OfferedDigest([u8; 32]);
+
+impl fmt::Debug for OfferedDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
@@ -98,7 +112,7 @@ mod tests {
     use super::*;
 
     fn check_match(secret: &str, offered: &str, expected: bool) {
-        let found = Secret::new(secret).matches(&Offered::new(offered));
+        let found = Secret::new(secret).matches(&Offered::new(offered).digest());
         assert_eq!(found, expected, "{secret:?} {offered:?}");
     }
 
@@ -127,8 +141,10 @@ mod tests {
 
     #[test]
     fn secrets_print_as_a_placeholder() {
-        let shown = format!("{:?} {:?}", Secret::new("hunter2"), Offered::new("hunter3"));
-        assert_eq!(shown, "[secret] [secret]");
+        let offered = Offered::new("hunter3");
+        let digest = offered.digest();
+        let shown = format!("{:?} {offered:?} {digest:?}", Secret::new("hunter2"));
+        assert_eq!(shown, "[secret] [secret] [secret]");
         assert_eq!(Secret::new("hunter2").expose(), "hunter2");
     }
 
