@@ -5,6 +5,7 @@
 
 pub mod model;
 pub mod sim;
+mod status;
 
 use std::fmt;
 use std::pin::Pin;
