@@ -217,3 +217,72 @@ pub fn encode_request(request: &RequestFrame<'_>) -> Result<String, EncodeError>
     }
     Ok(frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::protocol::{Protocol, missing_scope};
+
+    #[test]
+    fn an_event_is_encoded_once_and_numbered_per_connection() {
+        let event = EncodedEvent::new("chat", &json!({"text": "a\"b"})).unwrap();
+        assert_eq!(
+            event.frame(7),
+            r#"{"type":"event","event":"chat","payload":{"text":"a\"b"},"seq":7}"#
+        );
+        let event = event.with_state_version(StateVersion {
+            presence: u64::MAX,
+            health: 2,
+        });
+        let frame = event.frame(u64::MAX);
+        assert_eq!(
+            frame,
+            r#"{"type":"event","event":"chat","payload":{"text":"a\"b"},"seq":18446744073709551615,"stateVersion":{"presence":18446744073709551615,"health":2}}"#
+        );
+        assert!(frame.len() <= event.bytes_max());
+        assert_eq!(frame.len(), frame.capacity());
+    }
+
+    #[test]
+    fn an_event_that_would_be_too_long_is_refused() {
+        let fits = "x".repeat(FRAME_BYTES_MAX - 1000);
+        let event = EncodedEvent::new("chat", &fits).unwrap();
+        assert!(event.frame(u64::MAX).len() <= FRAME_BYTES_MAX);
+        let long = "x".repeat(FRAME_BYTES_MAX);
+        assert!(matches!(
+            EncodedEvent::new("chat", &long),
+            Err(EncodeError::TooLarge)
+        ));
+    }
+
+    fn check(reply: &Reply, expected: &str) {
+        assert_eq!(reply.frame, expected);
+    }
+
+    #[test]
+    fn responses_carry_a_result_an_error_or_both() {
+        let error = missing_scope(Protocol::V3, "operator.read");
+        check(
+            &Reply::ok("1", &json!({"a": null})),
+            r#"{"type":"res","id":"1","ok":true,"payload":{"a":null}}"#,
+        );
+        check(
+            &Reply::error("\"1\"", &error),
+            r#"{"type":"res","id":"\"1\"","ok":false,"error":{"code":"INVALID_REQUEST","message":"missing scope: operator.read"}}"#,
+        );
+        check(
+            &Reply::failed("1", &json!(7), &error),
+            r#"{"type":"res","id":"1","ok":false,"payload":7,"error":{"code":"INVALID_REQUEST","message":"missing scope: operator.read"}}"#,
+        );
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_sent_becomes_an_error() {
+        let failed = r#"{"type":"res","id":"1","ok":false,"error":{"code":"UNAVAILABLE","message":"response serialization failed"}}"#;
+        check(&Reply::ok("1", &"x".repeat(FRAME_BYTES_MAX)), failed);
+        let not_json = std::collections::HashMap::from([(vec![1_u8], 1)]);
+        check(&Reply::ok("1", &not_json), failed);
+    }
+}

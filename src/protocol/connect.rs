@@ -347,3 +347,98 @@ impl ClientInfo {
             .unwrap_or_else(|| self.id.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn client(id: &str, mode: &str) -> ClientInfo {
+        let client = json!({"id": id, "mode": mode, "version": "1", "platform": "linux"});
+        serde_json::from_value(client).unwrap()
+    }
+
+    #[test]
+    fn names_on_the_wire_and_in_code_agree() {
+        let ids = "webchat-ui openclaw-control-ui openclaw-browser-copilot openclaw-tui webchat cli \
+                   gateway-client openclaw-macos openclaw-linux openclaw-ios openclaw-watchos \
+                   openclaw-android node-host openclaw-worker test fingerprint openclaw-probe";
+        for id in ids.split_whitespace() {
+            assert_eq!(client(id, "test").id.as_str(), id);
+        }
+        for mode in "webchat cli ui backend node worker probe test".split_whitespace() {
+            assert_eq!(client("test", mode).mode.as_str(), mode);
+        }
+    }
+
+    /// The classes of a client, by their initials: operator ui, control ui of 3 and 4, browser,
+    /// webchat, cli, ephemeral in 3 and 4, native app.
+    fn check_classes(id: &str, mode: &str, expected: &str) {
+        let client = client(id, mode);
+        let classes = [
+            ("operator", client.is_operator_ui()),
+            ("control3", client.is_control_ui(Protocol::V3)),
+            ("control4", client.is_control_ui(Protocol::V4)),
+            ("browser", client.is_browser_operator_ui()),
+            ("webchat", client.is_webchat()),
+            ("cli", client.is_cli()),
+            ("ephemeral3", client.is_ephemeral(Protocol::V3)),
+            ("ephemeral4", client.is_ephemeral(Protocol::V4)),
+            ("app", client.is_native_app()),
+        ];
+        let held: Vec<&str> = classes
+            .iter()
+            .filter(|(_, is)| *is)
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(held.join(" "), expected, "{id} {mode}");
+    }
+
+    #[test]
+    fn clients_fall_into_the_classes_rules_depend_on() {
+        check_classes("cli", "cli", "cli ephemeral3 ephemeral4");
+        check_classes("gateway-client", "backend", "ephemeral4");
+        check_classes("openclaw-probe", "probe", "ephemeral4");
+        check_classes("openclaw-tui", "ui", "operator control4");
+        check_classes("openclaw-browser-copilot", "ui", "operator browser");
+        check_classes(
+            "openclaw-control-ui",
+            "webchat",
+            "operator control3 control4 browser webchat",
+        );
+        check_classes("webchat-ui", "ui", "webchat");
+        check_classes("openclaw-macos", "ui", "app");
+        check_classes("openclaw-macos", "node", "");
+    }
+
+    fn params(patch: serde_json::Value) -> ConnectParams {
+        let mut params = json!({
+            "minProtocol": 4,
+            "maxProtocol": 4,
+            "client": {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"},
+        });
+        if let (Some(params), serde_json::Value::Object(patch)) = (params.as_object_mut(), patch) {
+            params.extend(patch);
+        }
+        serde_json::from_value(params).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let bare = params(json!({}));
+        assert_eq!(bare.role(), Some(Role::Operator));
+        assert!(bare.scopes.is_empty() && bare.caps.is_empty() && bare.auth.is_none());
+        assert_eq!(params(json!({"role": "node"})).role(), Some(Role::Node));
+        assert_eq!(params(json!({"role": "wizard"})).role(), None);
+        assert!(params(json!({"caps": ["tool-events"]})).has_cap("tool-events"));
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let secrets = params(json!({"auth": {"token": "hunter2", "password": "hunter2"}}));
+        let printed = format!("{secrets:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("[secret]"), "{printed}");
+    }
+}

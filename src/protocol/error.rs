@@ -470,3 +470,239 @@ impl HandshakeFailure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &ErrorBody, expected: &Value) {
+        assert_eq!(&serde_json::to_value(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_missing_scope_is_told_per_version() {
+        check(
+            &missing_scope(Protocol::V4, "operator.write"),
+            &json!({
+                "code": "FORBIDDEN",
+                "message": "missing scope: operator.write",
+                "details": {
+                    "code": "MISSING_SCOPE",
+                    "missingScope": "operator.write",
+                    "requiredScopes": ["operator.write"],
+                },
+            }),
+        );
+        check(
+            &missing_scope(Protocol::V3, "operator.write"),
+            &json!({"code": "INVALID_REQUEST", "message": "missing scope: operator.write"}),
+        );
+    }
+
+    #[test]
+    fn refusals_that_pass_say_when_to_come_back() {
+        check(
+            &unavailable_during_restart("chat.send"),
+            &json!({
+                "code": "UNAVAILABLE",
+                "message": "chat.send unavailable during gateway restart",
+                "details": {"reason": "gateway-restarting", "method": "chat.send"},
+                "retryable": true,
+                "retryAfterMs": 1000,
+            }),
+        );
+        check(
+            &unavailable_during_startup("status"),
+            &json!({
+                "code": "UNAVAILABLE",
+                "message": "status unavailable during gateway startup",
+                "details": {"reason": "startup-sidecars", "method": "status"},
+                "retryable": true,
+                "retryAfterMs": 500,
+            }),
+        );
+        check(
+            &ErrorBody::of(ErrorCode::Overloaded, Protocol::V4, "lane is full"),
+            &json!({"code": "UNAVAILABLE", "message": "lane is full", "retryable": true}),
+        );
+        check(
+            &ErrorBody::of(ErrorCode::Conflict, Protocol::V4, "taken"),
+            &json!({"code": "INVALID_REQUEST", "message": "taken"}),
+        );
+    }
+
+    #[test]
+    fn only_version_four_knows_forbidden() {
+        let of = |version| WireCode::of(ErrorCode::Forbidden, version);
+        assert_eq!(of(Protocol::V4), WireCode::Forbidden);
+        assert_eq!(of(Protocol::V3), WireCode::InvalidRequest);
+    }
+
+    fn failure(reason: AuthReason, audience: Audience, device_retry: bool) -> AuthFailure {
+        AuthFailure {
+            reason,
+            audience,
+            device_retry,
+        }
+    }
+
+    fn check_auth(failure: &AuthFailure, message: &str, code: &str, step: &str) {
+        let body = failure.body(Protocol::V4);
+        let details = body.details.unwrap();
+        assert_eq!(body.message, message);
+        assert_eq!(details["code"], code);
+        assert_eq!(details["recommendedNextStep"], step);
+        assert_eq!(
+            details.get("authReason").and_then(Value::as_str),
+            failure.reason.as_str()
+        );
+    }
+
+    #[test]
+    fn authentication_failures_say_what_to_do_next() {
+        let other = |reason| failure(reason, Audience::Other, false);
+        check_auth(
+            &other(AuthReason::TokenMismatch),
+            "unauthorized: gateway token mismatch (provide gateway auth token)",
+            "AUTH_TOKEN_MISMATCH",
+            "update_auth_credentials",
+        );
+        check_auth(
+            &failure(AuthReason::TokenMissing, Audience::Cli, false),
+            "unauthorized: gateway token missing (pass --token or set OPENCLAW_GATEWAY_TOKEN)",
+            "AUTH_TOKEN_MISSING",
+            "update_auth_configuration",
+        );
+        check_auth(
+            &failure(AuthReason::PasswordMismatch, Audience::ControlUi, false),
+            "unauthorized: gateway password mismatch (enter the gateway password in the settings)",
+            "AUTH_PASSWORD_MISMATCH",
+            "update_auth_credentials",
+        );
+        check_auth(
+            &other(AuthReason::PasswordMissing),
+            "unauthorized: gateway password missing (provide gateway auth password)",
+            "AUTH_PASSWORD_MISSING",
+            "update_auth_configuration",
+        );
+        check_auth(
+            &other(AuthReason::Required),
+            "unauthorized",
+            "AUTH_REQUIRED",
+            "review_auth_configuration",
+        );
+        check_auth(
+            &other(AuthReason::ProxyAttribution),
+            "unauthorized: forwarding headers from an untrusted proxy \
+             (add it to gateway.trustedProxies)",
+            "AUTH_UNAUTHORIZED",
+            "review_auth_configuration",
+        );
+    }
+
+    #[test]
+    fn a_lockout_is_retryable_and_tells_how_long_it_holds() {
+        let locked = AuthReason::RateLimited {
+            retry_after: Duration::from_millis(298_401),
+        };
+        let failure = failure(locked, Audience::Other, true);
+        check(
+            &failure.body(Protocol::V4),
+            &json!({
+                "code": "INVALID_REQUEST",
+                "message": "unauthorized: too many failed authentication attempts (retry later)",
+                "retryable": true,
+                "retryAfterMs": 298_401,
+                "details": {
+                    "code": "AUTH_RATE_LIMITED",
+                    "authReason": "rate_limited",
+                    "canRetryWithDeviceToken": false,
+                    "recommendedNextStep": "wait_then_retry",
+                },
+            }),
+        );
+        check(
+            &failure.body(Protocol::V3),
+            &json!({
+                "code": "INVALID_REQUEST",
+                "message": "unauthorized: too many failed authentication attempts (retry later)",
+                "details": {"code": "AUTH_RATE_LIMITED", "authReason": "rate_limited"},
+            }),
+        );
+    }
+
+    #[test]
+    fn only_a_wrong_token_can_be_tried_again_with_a_device_token() {
+        let details = |reason| {
+            let failure = failure(reason, Audience::Other, true);
+            failure.body(Protocol::V4).details.unwrap()
+        };
+        let wrong_token = details(AuthReason::TokenMismatch);
+        assert_eq!(wrong_token["canRetryWithDeviceToken"], true);
+        assert_eq!(
+            wrong_token["recommendedNextStep"],
+            "retry_with_device_token"
+        );
+        let wrong_password = details(AuthReason::PasswordMismatch);
+        assert_eq!(wrong_password["canRetryWithDeviceToken"], false);
+    }
+
+    fn check_failure(failure: &HandshakeFailure, body: &Value, code: u16, reason: &str) {
+        check(&failure.body(Protocol::V4), body);
+        let close = failure.close(Protocol::V4);
+        assert_eq!((close.code(), close.reason()), (code, reason));
+    }
+
+    #[test]
+    fn handshakes_fail_as_on_record() {
+        check_failure(
+            &HandshakeFailure::DeviceIdentityRequired,
+            &json!({
+                "code": "NOT_PAIRED",
+                "message": "device identity required",
+                "details": {"code": "DEVICE_IDENTITY_REQUIRED"},
+            }),
+            1008,
+            "device identity required",
+        );
+        let message = "control ui requires device identity (use HTTPS or localhost secure context)";
+        check_failure(
+            &HandshakeFailure::ControlUiDeviceIdentityRequired,
+            &json!({
+                "code": "INVALID_REQUEST",
+                "message": message,
+                "details": {"code": "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"},
+            }),
+            1008,
+            message,
+        );
+        let message = "origin not allowed (open the Control UI from the gateway host or allow it \
+                       in gateway.controlUi.allowedOrigins)";
+        let origin = HandshakeFailure::OriginNotAllowed {
+            reason: "origin not allowed",
+        };
+        check_failure(
+            &origin,
+            &json!({
+                "code": "INVALID_REQUEST",
+                "message": message,
+                "details": {
+                    "code": "CONTROL_UI_ORIGIN_NOT_ALLOWED",
+                    "reason": "origin not allowed",
+                },
+            }),
+            1008,
+            message,
+        );
+        check(
+            &origin.body(Protocol::V3),
+            &json!({"code": "INVALID_REQUEST", "message": message}),
+        );
+        check_failure(
+            &HandshakeFailure::Internal,
+            &json!({"code": "UNAVAILABLE", "message": "internal error"}),
+            1011,
+            "gateway message handler unavailable",
+        );
+    }
+}

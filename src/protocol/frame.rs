@@ -253,3 +253,89 @@ fn present_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Cow<'de, str>>
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
     Borrowed::deserialize(d).map(|text| Some(text.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request as clients send it, 300 bytes.
+    const TYPICAL: &str = concat!(
+        r#"{"type":"req","id":"17:5f0c9a3e-2b7d-4c1a-9e8f-6a5b4c3d2e1f","method":"chat.send","#,
+        r#""params":{"sessionKey":"agent:main:main","sessionId":"0f9e8d7c-6b5a-4f3e-8d2c-1b0a9f8e7d6c","#,
+        r#""message":"What is the weather like in Vienna today?","deliver":false,"#,
+        r#""idempotencyKey":"9a8b7c6d-5e4f-4a3b-8c2d-1e0f9a8b7c6d"}}"#,
+    );
+
+    #[test]
+    fn a_typical_request_is_read_without_copies() {
+        let frame = RequestFrame::decode(TYPICAL).unwrap();
+        assert!(matches!(frame.id, Cow::Borrowed(_)));
+        assert!(matches!(frame.method, Cow::Borrowed("chat.send")));
+        let params = frame.params.unwrap().get();
+        assert!(TYPICAL.as_bytes().as_ptr_range().contains(&params.as_ptr()));
+        let traced = r#"{"type":"req","id":"1","method":"m","traceparent":"00-x"}"#;
+        let frame = RequestFrame::decode(traced).unwrap();
+        assert!(matches!(frame.traceparent, Some(Cow::Borrowed("00-x"))));
+    }
+
+    #[test]
+    fn a_text_that_is_not_one_json_value_is_told_apart() {
+        for text in [
+            "",
+            "{nope",
+            "{} {}",
+            r#"{"type":"req","id":"1","method":"x"} ,"#,
+            "\u{feff}{}",
+        ] {
+            assert_eq!(
+                RequestFrame::decode(text).unwrap_err(),
+                FrameError::NotJson,
+                "{text}"
+            );
+        }
+    }
+
+    fn check_id(text: &str, expected: Option<&str>) {
+        match RequestFrame::decode(text).unwrap_err() {
+            FrameError::NotJson => panic!("{text} is JSON"),
+            FrameError::Invalid { id, .. } => assert_eq!(id.as_deref(), expected, "{text}"),
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_bad_frame_carries_its_id_when_it_has_a_usable_one() {
+        check_id(r#"{"type":"req","id":"9","method":""}"#, Some("9"));
+        check_id(r#"{"id":"\u0041","x":[]}"#, Some("A"));
+        check_id(r#"{"type":"req","id":9,"method":"x"}"#, None);
+        check_id(r#"{"type":"req","id":"","method":"x"}"#, None);
+        check_id(r#"{"id":"1","id":"2"}"#, None);
+        check_id(&format!(r#"{{"id":"{}"}}"#, "x".repeat(129)), None);
+        check_id("[]", None);
+    }
+
+    #[test]
+    fn a_bad_frame_costs_no_memory_worth_its_size() {
+        let many: Vec<String> = (0..10_000).map(|n| format!(r#""m{n}":[{{}}]"#)).collect();
+        let text = format!("{{{}}}", many.join(","));
+        let error = RequestFrame::decode(&text).unwrap_err().to_string();
+        assert!(error.len() < 1000, "{error}");
+    }
+
+    #[test]
+    fn clients_ignore_what_they_do_not_know() {
+        for text in [
+            "{",
+            "[]",
+            "{}",
+            r#"{"type":"other"}"#,
+            r#"{"type":"res","id":"1"}"#,
+        ] {
+            assert!(ServerFrame::decode(text).is_none(), "{text}");
+        }
+        let newer = r#"{"type":"event","event":"tick","payload":{},"recipientProfileId":"p"}"#;
+        assert!(matches!(
+            ServerFrame::decode(newer),
+            Some(ServerFrame::Event(_))
+        ));
+    }
+}

@@ -347,3 +347,109 @@ impl Hello {
         snapshot
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::protocol::testing::hello;
+
+    fn payload(scopes: &[&str], version: Protocol) -> Value {
+        let reply = hello(scopes).encode("c1", version).unwrap();
+        let frame: Value = serde_json::from_str(&reply.frame).unwrap();
+        assert_eq!((&frame["id"], &frame["ok"]), (&json!("c1"), &json!(true)));
+        frame["payload"].clone()
+    }
+
+    #[test]
+    fn an_administrator_of_version_four_sees_everything() {
+        assert_eq!(
+            payload(&["operator.admin"], Protocol::V4),
+            json!({
+                "type": "hello-ok",
+                "protocol": 4,
+                "server": {
+                    "version": "2026.9.6",
+                    "bootId": "boot",
+                    "connId": "00000000-0000-0000-0000-000000000000",
+                },
+                "features": {"methods": ["health"], "events": ["tick"]},
+                "snapshot": {
+                    "suspension": {"phase": "accepting"},
+                    "presence": [{"mode": "gateway", "ts": 1}],
+                    "health": {},
+                    "stateVersion": {"presence": 1, "health": 1},
+                    "uptimeMs": 5,
+                    "appliedConfigHash": "h",
+                    "sessionDefaults": {
+                        "defaultAgentId": "main",
+                        "modelConfigured": true,
+                        "ownership": "sole",
+                        "selectionRequired": false,
+                        "mainKey": "main",
+                        "mainSessionKey": "agent:main:main",
+                        "scope": "per-sender",
+                    },
+                    "configPath": "/etc/c.json",
+                    "stateDir": "/var/s",
+                    "authMode": "token",
+                },
+                "auth": {"method": "token", "role": "operator", "scopes": ["operator.admin"]},
+                "policy": {
+                    "maxPayload": 26_214_400,
+                    "maxBufferedBytes": 52_428_800,
+                    "tickIntervalMs": 30_000,
+                    "attachments": {"maxBytes": 19_464_192, "maxImageBytes": 6_291_456},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn version_three_gets_the_form_it_knows() {
+        assert_eq!(
+            payload(&[], Protocol::V3),
+            json!({
+                "type": "hello-ok",
+                "protocol": 3,
+                "server": {
+                    "version": "2026.9.6",
+                    "connId": "00000000-0000-0000-0000-000000000000",
+                },
+                "features": {"methods": ["health"], "events": ["tick"]},
+                "snapshot": {
+                    "presence": [{"mode": "gateway", "ts": 1}],
+                    "health": {},
+                    "stateVersion": {"presence": 1, "health": 1},
+                    "uptimeMs": 5,
+                    "sessionDefaults": {
+                        "defaultAgentId": "main",
+                        "mainKey": "main",
+                        "mainSessionKey": "agent:main:main",
+                        "scope": "per-sender",
+                    },
+                },
+                "policy": {
+                    "maxPayload": 26_214_400,
+                    "maxBufferedBytes": 52_428_800,
+                    "tickIntervalMs": 30_000,
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn paths_are_for_administrators_only() {
+        for version in [Protocol::V3, Protocol::V4] {
+            for scopes in [&[][..], &["operator.read", "operator.write"], &["admin"]] {
+                let snapshot = &payload(scopes, version)["snapshot"];
+                for name in ["configPath", "stateDir", "authMode"] {
+                    assert_eq!(snapshot.get(name), None, "{name} {scopes:?}");
+                }
+            }
+            let snapshot = &payload(&["operator.admin"], version)["snapshot"];
+            assert_eq!(snapshot["configPath"], "/etc/c.json");
+        }
+    }
+}

@@ -9,6 +9,8 @@ mod codec;
 mod connect;
 mod error;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod hello;
 mod machine;
 mod schema;
