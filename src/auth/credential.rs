@@ -127,6 +127,12 @@ impl Authenticator {
     /// # Cancel safety
     /// A failure is counted before the delay, so dropping the future saves a guesser nothing.
     pub async fn http(&self, head: &Head) -> Result<Principal, AuthError> {
+        let found = self.judge_http(head);
+        self.hold_back(head, found.as_ref().err()).await;
+        found
+    }
+
+    fn judge_http(&self, head: &Head) -> Result<Principal, AuthError> {
         if head.unattributable {
             return Err(AuthError::ProxyAttribution);
         }
@@ -146,8 +152,7 @@ impl Authenticator {
             }
         };
         let offered = head.authorization.as_ref().and_then(Offered::bearer);
-        self.compare(&active, head, secret, offered.as_ref())
-            .await?;
+        self.compare(&active, head, secret, offered.as_ref())?;
         Ok(active.grant(head, self.full.clone()))
     }
 
@@ -161,22 +166,9 @@ impl Authenticator {
     /// As [`Authenticator::http`].
     pub async fn connect(&self, head: &Head, offer: &ConnectAuth) -> Result<Principal, AuthError> {
         let active = self.active();
-        if head.origin.is_some() || offer.is_browser() {
-            let origins = &active.config.origins;
-            origins.check(head).map_err(AuthError::Origin)?;
-        }
-        let method = active.config.mode.method();
-        let shared = match &active.config.mode {
-            AuthMode::Token(secret) | AuthMode::Password(secret) => {
-                match offer.secret_for(method) {
-                    // Without anything to compare, a lock tells nobody anything.
-                    None => Err(AuthError::Missing(method)),
-                    offered => self.compare(&active, head, secret, offered).await,
-                }
-            }
-            AuthMode::None => Ok(()),
-        };
-        let scopes = connect::admit(head, offer, method, shared)?;
+        let shared = self.judge_shared(&active, head, offer)?;
+        self.hold_back(head, shared.as_ref().err()).await;
+        let scopes = connect::admit(head, offer, active.config.mode.method(), shared)?;
         let scopes = match &head.scopes {
             Some(cap) => scopes.capped(cap),
             None => scopes,
@@ -188,17 +180,39 @@ impl Authenticator {
         })
     }
 
+    /// Checks the origin, which refuses at once, and compares the secret, whose refusal is one fact
+    /// among several.
+    fn judge_shared(
+        &self,
+        active: &Active,
+        head: &Head,
+        offer: &ConnectAuth,
+    ) -> Result<Result<(), AuthError>, AuthError> {
+        if head.origin.is_some() || offer.is_browser() {
+            let origins = &active.config.origins;
+            origins.check(head).map_err(AuthError::Origin)?;
+        }
+        let method = active.config.mode.method();
+        Ok(match &active.config.mode {
+            AuthMode::Token(secret) | AuthMode::Password(secret) => {
+                match offer.secret_for(method) {
+                    // Without anything to compare, a lock tells nobody anything.
+                    None => Err(AuthError::Missing(method)),
+                    offered => self.compare(active, head, secret, offered),
+                }
+            }
+            AuthMode::None => Ok(()),
+        })
+    }
+
     /// Whether a probe may be answered in detail: the caller is local, or knows the secret. A wrong
     /// secret counts as a failure here too.
-    ///
-    /// # Cancel safety
-    /// As [`Authenticator::http`].
-    pub async fn probe_detail(&self, head: &Head) -> bool {
+    pub fn probe_detail(&self, head: &Head) -> bool {
         match head.locality {
             Locality::DirectLocal => true,
             Locality::BrowserLocal | Locality::ContainerLocal | Locality::Remote => {
                 let asks_secret = !matches!(self.active().config.mode, AuthMode::None);
-                asks_secret && head.authorization.is_some() && self.http(head).await.is_ok()
+                asks_secret && head.authorization.is_some() && self.judge_http(head).is_ok()
             }
         }
     }
@@ -236,7 +250,7 @@ impl Authenticator {
     }
 
     /// Compares what was offered with the secret, unless the source is locked out.
-    async fn compare(
+    fn compare(
         &self,
         active: &Active,
         head: &Head,
@@ -244,10 +258,7 @@ impl Authenticator {
         offered: Option<&Offered>,
     ) -> Result<(), AuthError> {
         let method = active.config.mode.method();
-        let key = Key {
-            guessed: Guessed::SharedSecret,
-            source: Source::of(head),
-        };
+        let key = shared_secret_key(head);
         let Some(offered) = offered else {
             return Err(self
                 .limiter
@@ -258,7 +269,7 @@ impl Authenticator {
         };
         // Digested outside of the limiter, so that a long secret holds nobody up.
         let digest = offered.digest();
-        match self.limiter.attempt(key, || secret.matches(&digest)).await {
+        match self.limiter.attempt(key, || secret.matches(&digest)) {
             Attempt::Passed => Ok(()),
             Attempt::Locked { retry_after } => Err(self.locked_out(key, retry_after)),
             Attempt::Failed { locked } => {
@@ -273,6 +284,13 @@ impl Authenticator {
         }
     }
 
+    /// Delays the answer to a wrong secret where the limiter says so.
+    async fn hold_back(&self, head: &Head, refused: Option<&AuthError>) {
+        if let Some(AuthError::Mismatch(_)) = refused {
+            self.limiter.hold_back(shared_secret_key(head)).await;
+        }
+    }
+
     fn locked_out(&self, key: Key, retry_after: Duration) -> AuthError {
         self.metrics.auth_lockouts.add_one();
         tracing::debug!(source = ?key.source, "refused while locked out");
@@ -281,6 +299,14 @@ impl Authenticator {
 
     fn active(&self) -> Arc<Active> {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What wrong secrets of this head are counted for.
+fn shared_secret_key(head: &Head) -> Key {
+    Key {
+        guessed: Guessed::SharedSecret,
+        source: Source::of(head),
     }
 }
 
@@ -668,24 +694,26 @@ mod tests {
         assert_eq!(number(), 2);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn probes_are_answered_in_detail_to_local_callers_and_holders_of_the_secret() {
+    #[test]
+    fn probes_are_answered_in_detail_to_local_callers_and_holders_of_the_secret() {
         let auth = authenticator(token());
-        let detail = async |peer: &str, lines: &[(&str, &str)]| {
-            auth.probe_detail(&head(&auth, peer, lines)).await
-        };
-        assert!(detail(LOCAL, &[HOST]).await);
-        assert!(detail(REMOTE, &[RIGHT]).await);
-        assert!(!detail(REMOTE, &[]).await);
-        assert!(!detail(LOCAL, &[("host", "evil.example")]).await);
-        assert!(!detail(LOCAL, &[HOST, ("origin", "https://evil.example")]).await);
-        assert!(!detail(LOCAL, &[HOST, RIGHT, ("x-forwarded-for", "1.1.1.1")]).await);
-        assert!(!detail(REMOTE, &[WRONG]).await);
+        let detail =
+            |peer: &str, lines: &[(&str, &str)]| auth.probe_detail(&head(&auth, peer, lines));
+        assert!(detail(LOCAL, &[HOST]));
+        assert!(detail(REMOTE, &[RIGHT]));
+        assert!(!detail(REMOTE, &[]));
+        assert!(!detail(LOCAL, &[("host", "evil.example")]));
+        assert!(!detail(LOCAL, &[HOST, ("origin", "https://evil.example")]));
+        assert!(!detail(
+            LOCAL,
+            &[HOST, RIGHT, ("x-forwarded-for", "1.1.1.1")]
+        ));
+        assert!(!detail(REMOTE, &[WRONG]));
         assert_eq!(auth.metrics.auth_failures.get(), 1);
 
         let open = authenticator(AuthMode::None);
-        assert!(open.probe_detail(&head(&open, LOCAL, &[HOST])).await);
-        assert!(!open.probe_detail(&head(&open, REMOTE, &[RIGHT])).await);
+        assert!(open.probe_detail(&head(&open, LOCAL, &[HOST])));
+        assert!(!open.probe_detail(&head(&open, REMOTE, &[RIGHT])));
     }
 
     #[test]

@@ -143,21 +143,17 @@ impl FailureLimiter {
     /// comparing and counting are one step, so that guesses sent side by side cannot all pass the
     /// check before the first of them is counted.
     ///
-    /// A failure of a local program is returned only after its delay.
-    ///
-    /// # Cancel safety
-    /// The failure is counted before the wait, so dropping the future saves a guesser nothing.
-    pub(super) async fn attempt(&self, key: Key, verify: impl FnOnce() -> bool) -> Attempt {
-        let outcome = self.with(|failures| failures.attempt(key, Instant::now(), verify));
-        if matches!(outcome, Attempt::Failed { .. }) {
-            self.hold_back(key).await;
-        }
-        outcome
+    /// A failure must not be answered before [`FailureLimiter::hold_back`] has returned.
+    pub(super) fn attempt(&self, key: Key, verify: impl FnOnce() -> bool) -> Attempt {
+        self.with(|failures| failures.attempt(key, Instant::now(), verify))
     }
 
     /// Waits until failures of the key may be answered: all that wait are released together, at the
-    /// time of the latest.
-    async fn hold_back(&self, key: Key) {
+    /// time of the latest. Only failures of local programs wait at all.
+    ///
+    /// # Cancel safety
+    /// The failure was counted before, so dropping the future saves a guesser nothing.
+    pub(super) async fn hold_back(&self, key: Key) {
         let last = Instant::now() + HOLD_MAX;
         while let Some(until) = self.with(|failures| failures.held_until(key, Instant::now())) {
             let until = until.min(last);
@@ -195,8 +191,9 @@ mod tests {
 
     async fn wait_of_a_failure(limiter: &FailureLimiter, key: Key) -> Duration {
         let start = Instant::now();
-        let outcome = limiter.attempt(key, || false).await;
+        let outcome = limiter.attempt(key, || false);
         assert!(matches!(outcome, Attempt::Failed { .. }), "{outcome:?}");
+        limiter.hold_back(key).await;
         start.elapsed()
     }
 
@@ -210,7 +207,7 @@ mod tests {
             let waited = wait_of_a_failure(&limiter, key(Source::Local)).await;
             assert_eq!(waited, Duration::from_millis(wait_ms));
         }
-        let passed = limiter.attempt(key(Source::Local), || true).await;
+        let passed = limiter.attempt(key(Source::Local), || true);
         assert_eq!(passed, Attempt::Passed);
         let waited = wait_of_a_failure(&limiter, key(Source::Local)).await;
         assert_eq!(waited, Duration::from_millis(250));
@@ -258,7 +255,7 @@ mod tests {
     async fn a_dropped_failure_is_counted() {
         let limiter = FailureLimiter::new(LimiterConfig::default());
         for _ in 0..2 {
-            let attempt = limiter.attempt(key(Source::Local), || false);
+            let attempt = wait_of_a_failure(&limiter, key(Source::Local));
             let dropped = tokio::time::timeout(Duration::from_millis(1), attempt).await;
             assert!(dropped.is_err());
         }
@@ -280,7 +277,7 @@ mod tests {
         let limiter = FailureLimiter::new(LimiterConfig::default());
         let guesser = address("203.0.113.9");
         for n in 1..=10 {
-            let outcome = limiter.attempt(guesser, || false).await;
+            let outcome = limiter.attempt(guesser, || false);
             assert_eq!(outcome, Attempt::Failed { locked: n == 10 });
         }
         let retry_after = Duration::from_mins(5);
@@ -289,14 +286,14 @@ mod tests {
             looked.fetch_add(1, Ordering::Relaxed);
             true
         };
-        let outcome = limiter.attempt(guesser, verify).await;
+        let outcome = limiter.attempt(guesser, verify);
         assert_eq!(outcome, Attempt::Locked { retry_after });
         assert_eq!(limiter.locked(guesser), Some(retry_after));
         assert_eq!(limiter.locked(address("203.0.113.10")), None);
         assert_eq!(looked.load(Ordering::Relaxed), 0);
         tokio::time::advance(retry_after).await;
         assert_eq!(limiter.locked(guesser), None);
-        assert_eq!(limiter.attempt(guesser, verify).await, Attempt::Passed);
+        assert_eq!(limiter.attempt(guesser, verify), Attempt::Passed);
     }
 
     #[test]
@@ -313,7 +310,7 @@ mod tests {
                         false
                     };
                     for _ in 0..50 {
-                        limiter.with(|f| f.attempt(address("203.0.113.9"), Instant::now(), guess));
+                        limiter.attempt(address("203.0.113.9"), guess);
                     }
                 })
             })
