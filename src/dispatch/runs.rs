@@ -195,6 +195,25 @@ impl Dispatch {
         self.launch(caller, plan).await
     }
 
+    /// Checks that the agent and the session of a chat completion can be used, before the rest of
+    /// the request is looked at (`http-facts` §1.4, 14).
+    ///
+    /// # Errors
+    /// An unknown agent, a session key that is malformed, reserved or of another agent.
+    pub fn check_target(
+        &self,
+        choice: &AgentChoice,
+        session: &HttpSession,
+    ) -> Result<(), DispatchError> {
+        let agent = self.agent(choice)?;
+        match session {
+            HttpSession::Fresh => Ok(()),
+            HttpSession::User(_) | HttpSession::Key(_) => {
+                self.http_session(session, choice, &agent).map(drop)
+            }
+        }
+    }
+
     fn http_session(
         &self,
         session: &HttpSession,

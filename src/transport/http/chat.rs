@@ -35,13 +35,21 @@ const MODEL: &str = "x-openclaw-model";
 const ON_DISCONNECT: &str = "x-openclaw-on-disconnect";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// A call whose caller is authenticated and whose body is there.
+/// A call whose caller is authenticated.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) front: &'a HttpFront,
     pub(super) headers: &'a HeaderMap,
     pub(super) principal: Principal,
-    pub(super) body: Bytes,
+}
+
+/// A call that was found to be right.
+#[derive(Debug)]
+struct Checked {
+    caller: Caller,
+    completion: ChatCompletion,
+    model: String,
+    delivery: Delivery,
 }
 
 /// How the answer is sent.
@@ -52,9 +60,34 @@ struct Delivery {
 }
 
 impl Call<'_> {
-    /// Checks the request in the documented order (`http-facts` §1.4), runs it and answers.
-    pub(super) async fn answer(self) -> Result<Response<Body>, Refused> {
-        let draft = Draft::read(&self.body)?;
+    /// Checks the request, runs it and answers.
+    pub(super) async fn answer(self, body: Bytes) -> Result<Response<Body>, Refused> {
+        let checked = self.check(&body)?;
+        // A large body must not be kept while its run goes on.
+        drop(body);
+        let Checked {
+            caller,
+            completion,
+            model,
+            delivery,
+        } = checked;
+        // The caller may go at any time from here on, also before it is known that a run began.
+        let mut guard = match completion.on_disconnect {
+            OnDisconnect::CancelRun => self.front.guard(completion.wire_id.clone()),
+            OnDisconnect::Continue => RunGuard::none(),
+        };
+        let dispatch = self.front.dispatch();
+        let started = dispatch.chat_completion(&caller, completion).await;
+        if !matches!(started, Ok(Started::New(_))) {
+            // No run of ours: it was refused, or another one answers.
+            guard.release();
+        }
+        self.deliver(started?, model, delivery, guard).await
+    }
+
+    /// Looks at everything in the documented order (`http-facts` §1.4).
+    fn check(&self, body: &[u8]) -> Result<Checked, Refused> {
+        let draft = Draft::read(body)?;
         let mut caller = Caller {
             principal: self.principal.clone(),
             connection: None,
@@ -68,7 +101,8 @@ impl Call<'_> {
         let request = draft.check()?;
         let agent = self.agent(&request)?;
         let session = self.session(&request)?;
-        let model = asked_model.map(model_override).transpose()?;
+        dispatch.check_target(&agent, &session)?;
+        let override_model = asked_model.map(model_override).transpose()?;
         let delivery = Delivery {
             is_stream: request.is_stream(),
             options: StreamOptions {
@@ -76,10 +110,10 @@ impl Call<'_> {
                 show_reasoning: false,
             },
         };
-        let echoed_model = request.model().to_owned();
+        let model = request.model().to_owned();
         caller.user = request.user().map(str::to_owned);
         let turn = Turn {
-            model,
+            model: override_model,
             ..request.into_turn()?
         };
         let idempotency_key = text(self.headers, IDEMPOTENCY_KEY)?;
@@ -89,11 +123,15 @@ impl Call<'_> {
             session,
             turn,
             on_disconnect: self.on_disconnect(),
-            fingerprint: self.fingerprint(idempotency_key.is_some()),
+            fingerprint: self.fingerprint(body, idempotency_key.is_some()),
             idempotency_key: idempotency_key.map(str::to_owned),
         };
-        let started = dispatch.chat_completion(&caller, completion).await?;
-        self.deliver(started, echoed_model, delivery).await
+        Ok(Checked {
+            caller,
+            completion,
+            model,
+            delivery,
+        })
     }
 
     /// The agent: the header wins, but a `model` outside the grammar is refused even then.
@@ -136,7 +174,7 @@ impl Call<'_> {
     }
 
     /// A digest of everything that decides what runs; only a call with a key needs it.
-    fn fingerprint(&self, needed: bool) -> [u8; 32] {
+    fn fingerprint(&self, body: &[u8], needed: bool) -> [u8; 32] {
         if !needed {
             return [0; 32];
         }
@@ -146,7 +184,7 @@ impl Call<'_> {
             digest.update(value.unwrap_or_default());
             digest.update([0]);
         }
-        digest.update(&self.body);
+        digest.update(body);
         digest.finalize().into()
     }
 
@@ -155,15 +193,16 @@ impl Call<'_> {
         started: Started,
         model: String,
         delivery: Delivery,
+        guard: RunGuard,
     ) -> Result<Response<Body>, Refused> {
         match started {
-            Started::New(admitted) => self.new_run(admitted, model, delivery).await,
+            Started::New(admitted) => self.new_run(admitted, model, delivery, guard).await,
             Started::InFlight {
                 wire_id,
                 log: Some(log),
                 ..
             } => {
-                let head = self.head(&wire_id, log.info().accepted_at_ms, model);
+                let head = head(&wire_id, log.info().accepted_at_ms, model);
                 self.follow(log, head, delivery, RunGuard::none()).await
             }
             Started::InFlight { log: None, .. } => {
@@ -180,18 +219,16 @@ impl Call<'_> {
         admitted: Admitted,
         model: String,
         delivery: Delivery,
+        mut guard: RunGuard,
     ) -> Result<Response<Body>, Refused> {
         let Admitted {
             info, log, agent, ..
         } = admitted;
-        let guard = match info.on_disconnect {
-            OnDisconnect::CancelRun => self.front.guard(info.run_id),
-            OnDisconnect::Continue => RunGuard::none(),
-        };
+        guard.accepted(info.run_id);
         tracing::debug!(run_id = %info.run_id, wire_id = %info.wire_id, "chat completion");
         let mut delivery = delivery;
         delivery.options.show_reasoning = agent.show_reasoning;
-        let head = self.head(&info.wire_id, info.accepted_at_ms, model);
+        let head = head(&info.wire_id, info.accepted_at_ms, model);
         self.follow(log, head, delivery, guard).await
     }
 
@@ -229,7 +266,7 @@ impl Call<'_> {
             .terminal
             .started_at_ms
             .unwrap_or(run.terminal.ended_at_ms);
-        let head = self.head(&run.wire_id, at_ms, model);
+        let head = head(&run.wire_id, at_ms, model);
         let logs = self.front.dispatch().logs().by_wire_id(&run.wire_id);
         let log = logs
             .into_iter()
@@ -254,17 +291,13 @@ impl Call<'_> {
         response.headers_mut().extend(run_id);
         Ok(response)
     }
+}
 
-    #[expect(
-        clippy::unused_self,
-        reason = "reads like the other parts of an answer"
-    )]
-    fn head(&self, wire_id: &WireId, at_ms: u64, model: String) -> ReplyHead {
-        ReplyHead {
-            id: wire_id.as_str().to_owned(),
-            created: at_ms / 1000,
-            model,
-        }
+fn head(wire_id: &WireId, at_ms: u64, model: String) -> ReplyHead {
+    ReplyHead {
+        id: wire_id.as_str().to_owned(),
+        created: at_ms / 1000,
+        model,
     }
 }
 

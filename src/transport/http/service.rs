@@ -18,7 +18,7 @@ use crate::auth::{Authenticator, Operation, Principal};
 use crate::clock::Clock;
 use crate::dispatch::{Caller, Dispatch};
 use crate::error::ErrorCode;
-use crate::ids::{IdSource, RunId, WireId};
+use crate::ids::{IdSource, WireId};
 use crate::openai::ApiError;
 use crate::shutdown::{Drain, Tasks};
 use crate::transport::TransportConfig;
@@ -197,9 +197,8 @@ impl HttpFront {
                     front: self,
                     headers: &head.headers,
                     principal,
-                    body,
                 };
-                call.answer().await
+                call.answer(body).await
             }
             Resource::Model(id) => models::one(&self.parts.dispatch, id),
             Resource::Health
@@ -261,10 +260,11 @@ impl HttpFront {
         Ok(WireId::parse(&id).map_err(fault)?)
     }
 
-    /// Cancels `run` when the caller goes before it has ended.
-    pub(super) fn guard(&self, run: RunId) -> RunGuard {
-        let bus = Arc::clone(self.parts.dispatch.bus());
-        RunGuard::new(run, bus, self.parts.tasks.clone())
+    /// Cancels the run that will have `wire_id` when its caller goes before it has ended.
+    pub(super) fn guard(&self, wire_id: WireId) -> RunGuard {
+        let dispatch = &self.parts.dispatch;
+        let (logs, bus) = (Arc::clone(dispatch.logs()), Arc::clone(dispatch.bus()));
+        RunGuard::asked(wire_id, logs, bus, self.parts.tasks.clone())
     }
 }
 

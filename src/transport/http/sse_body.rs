@@ -157,7 +157,9 @@ mod tests {
     use tokio::sync::{broadcast, mpsc};
 
     use super::*;
-    use crate::events::{Bus, CallError, Log, LogLimits, Notice, RunCommand, RunReply};
+    use crate::events::{
+        Bus, CallError, Log, LogLimits, Logs, LogsConfig, Notice, RunCommand, RunReply,
+    };
     use crate::ids::{AgentId, IdSource, RunId, SessionKey, SystemIds, WireId};
     use crate::openai::{ReplyHead, StreamOptions};
     use crate::run::{
@@ -223,10 +225,14 @@ mod tests {
         };
         let (sender, orders) = mpsc::channel(4);
         let tasks = Tasks::new();
+        let logs = Arc::new(Logs::new(LogsConfig::default()));
+        let wire_id = log.info().wire_id.clone();
+        let mut guard = RunGuard::asked(wire_id, logs, Arc::new(NotingBus(sender)), tasks.clone());
+        guard.accepted(run_id);
         let body = SseBody::new(
             Subscription::from_start(Arc::clone(&log)),
             Stream::new(&head, StreamOptions::default()),
-            RunGuard::new(run_id, Arc::new(NotingBus(sender)), tasks.clone()),
+            guard,
             Duration::from_secs(15),
         );
         Rig {
