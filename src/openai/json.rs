@@ -74,6 +74,10 @@ impl<T> Slot<T> {
 
 /// What can be made from some kinds of JSON. The defaults refuse.
 pub(super) trait Shape<'de>: Sized {
+    /// The keys of an object that are read.
+    #[cfg(test)]
+    const KEYS: &'static [&'static str] = &[];
+
     fn from_bool(_value: bool) -> Option<Self> {
         None
     }
@@ -234,6 +238,9 @@ macro_rules! json_object {
         }
 
         impl<$de> $crate::openai::json::Shape<$de> for $name $(<$life>)? {
+            #[cfg(test)]
+            const KEYS: &'static [&'static str] = &[$( $key ),*];
+
             fn from_map<A: serde::de::MapAccess<$de>>(
                 mut map: A,
             ) -> Result<Option<Self>, A::Error> {

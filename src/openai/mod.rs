@@ -10,6 +10,7 @@ mod json;
 mod model;
 mod request;
 mod response;
+pub mod schema;
 mod sse;
 
 pub use convert::{Answer, Stream, StreamOptions};

@@ -344,5 +344,11 @@ fn extra<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
         .flatten()
 }
 
+/// The members of a body that are read.
+#[cfg(test)]
+pub(super) const fn members() -> &'static [&'static str] {
+    <Fields<'_> as super::json::Shape<'_>>::KEYS
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,225 @@
+//! The OpenAPI document of the HTTP side, made from [`types`].
+//!
+//! `proto/openapi.json` is this document; a test fails when they differ.
+
+pub mod types;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use types::{
+    ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, ErrorEnvelope, Live, Model, Models,
+    Readiness, Startup,
+};
+
+/// The OpenAPI 3.1 document of the HTTP side.
+pub fn openapi() -> Value {
+    let mut generator = SchemaSettings::draft2020_12()
+        .with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+        .into_generator();
+    let paths = json!({
+        "/v1/chat/completions": { "post": chat(&mut generator) },
+        "/v1/models": { "get": models(&mut generator) },
+        "/v1/models/{id}": { "get": model(&mut generator) },
+        "/healthz": probe::<Live>(&mut generator, "Whether the process answers.", false),
+        "/readyz": probe::<Readiness>(&mut generator, "Whether new work is taken.", true),
+        "/startupz": probe::<Startup>(&mut generator, "Whether the process has come up.", true),
+    });
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "clawport",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Agents behind an OpenAI-compatible API. The chat and model paths exist \
+                only while `gateway.http.endpoints.chatCompletions.enabled` is true; otherwise they \
+                are 404. `/health`, `/ready` and `/startup` are the probes without their `z`.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The gateway's token, or its password in password mode.",
+                },
+            },
+        },
+    })
+}
+
+fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+fn content<T: JsonSchema>(generator: &mut SchemaGenerator, description: &str) -> Value {
+    json!({
+        "description": description,
+        "content": { "application/json": { "schema": reference::<T>(generator) } },
+    })
+}
+
+fn chat(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(generator, &CHAT_ERRORS);
+    let done = content::<ChatCompletion>(generator, "The answer: JSON, or events when `stream`.");
+    let done = with_stream(done, reference::<ChatCompletionChunk>(generator));
+    responses.insert("200".to_owned(), done);
+    json!({
+        "operationId": "createChatCompletion",
+        "summary": "Run an agent on a conversation.",
+        "description": "A stream is `data:` lines: a role chunk at once, content chunks, one finish \
+            chunk, a usage chunk when asked for, `[DONE]`. A run that fails sends an error object \
+            instead of the finish chunk. Comments fill silences. When the caller goes away its run \
+            is cancelled, unless `x-openclaw-on-disconnect` is `continue`.",
+        "security": [{ "bearer": [] }],
+        "parameters": CHAT_HEADERS.map(|(name, description)| json!({
+            "name": name,
+            "in": "header",
+            "description": description,
+            "schema": { "type": "string" },
+        })),
+        "requestBody": {
+            "required": true,
+            "content": {
+                "application/json": { "schema": reference::<ChatCompletionRequest>(generator) },
+            },
+        },
+        "responses": responses,
+    })
+}
+
+const CHAT_HEADERS: [(&str, &str); 7] = [
+    (
+        "x-openclaw-agent-id",
+        "The agent; wins over `model`. `x-openclaw-agent` is the same.",
+    ),
+    (
+        "x-openclaw-session-key",
+        "The session; wins over `user`. Must not be in a reserved namespace.",
+    ),
+    (
+        "x-openclaw-model",
+        "Another model for this call; needs the scope `operator.admin`.",
+    ),
+    (
+        "x-openclaw-on-disconnect",
+        "`continue` lets the run go on when the caller goes away.",
+    ),
+    (
+        "x-openclaw-scopes",
+        "Narrows the scopes of a caller without a shared secret.",
+    ),
+    (
+        "idempotency-key",
+        "The same key and the same request give the same run; another request is 409.",
+    ),
+    (
+        "x-request-id",
+        "Echoed in the answer; made up when absent or longer than 128 bytes.",
+    ),
+];
+
+const CHAT_ERRORS: [(&str, &str); 13] = [
+    ("400", "The request is not valid, or names no agent."),
+    ("401", "No valid secret."),
+    ("402", "The account at the model server has no funds."),
+    (
+        "403",
+        "A scope is missing, or forwarding headers came from an untrusted peer.",
+    ),
+    ("404", "The model server does not know the model."),
+    ("408", "The body did not arrive in time."),
+    ("409", "The idempotency key belongs to another request."),
+    (
+        "413",
+        "The body is too large, or the conversation too long for the model.",
+    ),
+    (
+        "429",
+        "Too many failed authentications, or the model server limits the rate.",
+    ),
+    ("500", "The run failed or was aborted."),
+    ("502", "The model server failed or refused our key."),
+    (
+        "503",
+        "A queue is full or the gateway restarts; see `Retry-After` and `x-should-retry`.",
+    ),
+    ("504", "The run or the model server took too long."),
+];
+
+fn models(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(generator, &MODEL_ERRORS);
+    let list = content::<Models>(generator, "Every agent, the default one first.");
+    responses.insert("200".to_owned(), list);
+    json!({
+        "operationId": "listModels",
+        "summary": "List the agents as models.",
+        "security": [{ "bearer": [] }],
+        "responses": responses,
+    })
+}
+
+fn model(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(generator, &MODEL_ERRORS);
+    responses.extend(errors(
+        generator,
+        &[
+            ("400", "Not a model id."),
+            ("404", "No such agent, or not spelled as listed."),
+        ],
+    ));
+    let one = content::<Model>(generator, "One agent.");
+    responses.insert("200".to_owned(), one);
+    json!({
+        "operationId": "retrieveModel",
+        "summary": "One agent as a model.",
+        "security": [{ "bearer": [] }],
+        "parameters": [{
+            "name": "id",
+            "in": "path",
+            "required": true,
+            "description": "The id; its slash may be escaped.",
+            "schema": { "type": "string" },
+        }],
+        "responses": responses,
+    })
+}
+
+const MODEL_ERRORS: [(&str, &str); 4] = [
+    ("401", "No valid secret."),
+    ("403", "The scope `operator.read` is missing."),
+    ("429", "Too many failed authentications."),
+    ("503", "The gateway restarts."),
+];
+
+fn probe<T: JsonSchema>(generator: &mut SchemaGenerator, summary: &str, may_fail: bool) -> Value {
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), content::<T>(generator, "Yes."));
+    if may_fail {
+        responses.insert("503".to_owned(), content::<T>(generator, "Not now."));
+    }
+    let operation = json!({ "summary": summary, "security": [], "responses": responses });
+    json!({ "get": operation, "head": operation })
+}
+
+fn errors(generator: &mut SchemaGenerator, list: &[(&str, &str)]) -> Map<String, Value> {
+    let entry = |(status, description): &(&str, &str)| {
+        let answer = content::<ErrorEnvelope>(generator, description);
+        ((*status).to_owned(), answer)
+    };
+    list.iter().map(entry).collect()
+}
+
+fn with_stream(mut response: Value, chunk: Value) -> Value {
+    if let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) {
+        content.insert("text/event-stream".to_owned(), json!({ "schema": chunk }));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;
