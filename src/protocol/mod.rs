@@ -4,6 +4,7 @@
 //! know sockets, clocks, secrets or operations: callers pass text, `now` and decisions in.
 
 mod bounded;
+mod client;
 mod close;
 mod codec;
 mod connect;
@@ -13,6 +14,7 @@ mod frame;
 mod golden;
 mod hello;
 mod machine;
+mod refusal;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,15 +22,13 @@ mod validate;
 mod version;
 
 pub use bounded::{Bounded, NonEmpty, OutOfBounds, Text};
+pub use client::{ClientId, ClientInfo, ClientMode};
 pub use close::{CLOSE_REASON_BYTES_MAX, Close};
 pub use codec::{EncodeError, EncodedEvent, FRAME_BYTES_MAX, Reply, encode_request};
-pub use connect::{
-    ClientAuth, ClientId, ClientInfo, ClientMode, ConnectParams, Device, ProtocolNumber, Role,
-};
+pub use connect::{ClientAuth, ConnectParams, Device, ProtocolNumber, Role};
 pub use error::{
-    Audience, AuthFailure, AuthReason, ErrorBody, ErrorText, HandshakeFailure, WireCode,
-    invalid_params, missing_scope, server_busy, unauthorized_role, unavailable_during_restart,
-    unavailable_during_startup, unknown_method,
+    ErrorBody, WireCode, invalid_params, missing_scope, server_busy, unauthorized_role,
+    unavailable_during_restart, unavailable_during_startup, unknown_method,
 };
 pub use frame::{
     EventFrame, FrameError, INVALID_FRAME_ID, REQUEST_ID_CHARS_MAX, RequestFrame, ResponseFrame,
@@ -42,6 +42,7 @@ pub use machine::{
     AuthDecision, Connect, Gate, Machine, MachineConfig, Output, PENDING_FRAMES_MAX,
     PREAUTH_FRAME_BYTES_MAX, PREAUTH_TOTAL_BYTES_MAX, Request,
 };
+pub use refusal::{Audience, AuthFailure, AuthReason, ErrorText, HandshakeFailure};
 pub use schema::{EventSpec, MethodSpec, ScopeClass};
 pub use validate::{Violations, decode_params};
 pub use version::{Protocol, UnknownProtocol};

@@ -16,9 +16,10 @@ use serde_json::value::RawValue;
 use crate::protocol::close::Close;
 use crate::protocol::codec::{EncodedEvent, FRAME_BYTES_MAX, Reply};
 use crate::protocol::connect::ConnectParams;
-use crate::protocol::error::{ErrorBody, HandshakeFailure, WireCode};
+use crate::protocol::error::{ErrorBody, WireCode};
 use crate::protocol::frame::{FrameError, INVALID_FRAME_ID, RequestFrame};
 use crate::protocol::hello::{Challenge, Hello};
+use crate::protocol::refusal::HandshakeFailure;
 use crate::protocol::validate::decode;
 use crate::protocol::version::Protocol;
 

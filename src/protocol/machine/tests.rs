@@ -287,7 +287,7 @@ fn a_peer_that_does_not_finish_its_handshake_in_time_is_closed() {
         }
         drain(&mut machine);
         assert_eq!(machine.poll_timeout(), Some(now + timeout));
-        machine.handle_timeout(now + timeout - Duration::from_millis(1));
+        machine.handle_timeout(now + timeout.saturating_sub(Duration::from_millis(1)));
         assert_eq!(drain(&mut machine), Vec::<String>::new());
         machine.handle_timeout(now + timeout);
         assert_eq!(drain(&mut machine), ["close 1000 "]);

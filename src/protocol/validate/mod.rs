@@ -272,6 +272,10 @@ mod tests {
         check_with(&tree, Some("must not be nested so deeply"));
     }
 
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
     #[test]
     fn absent_params_are_an_empty_object() {
         let problem = decode_params::<Params>("chat.send", None).unwrap_err();
@@ -279,9 +283,6 @@ mod tests {
             problem.message,
             "invalid chat.send params: must have required property 'message'"
         );
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields)]
-        struct Nothing {}
         assert!(decode_params::<Nothing>("status", None).is_ok());
     }
 

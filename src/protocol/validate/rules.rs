@@ -239,7 +239,11 @@ impl<'s> Compiler<'s> {
             return;
         }
         let is_null = |option: &&Node| option.types == [Kind::Null];
-        let rest: Vec<&Node> = options.iter().copied().filter(|o| !is_null(&o)).collect();
+        let rest: Vec<&Node> = options
+            .iter()
+            .copied()
+            .filter(|option| !is_null(option))
+            .collect();
         let has_null = rest.len() < options.len();
         if let [only] = rest.as_slice() {
             *node = (*only).clone();

@@ -191,7 +191,7 @@ impl Seed<'_> {
 fn is_less(left: &Number, right: &Number) -> bool {
     match (left.as_i128(), right.as_i128()) {
         (Some(left), Some(right)) => left < right,
-        (Some(_), None) | (None, Some(_)) | (None, None) => left.as_f64() < right.as_f64(),
+        (Some(_) | None, None) | (None, Some(_)) => left.as_f64() < right.as_f64(),
     }
 }
 
