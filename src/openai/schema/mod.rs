@@ -66,7 +66,7 @@ fn content<T: JsonSchema>(generator: &mut SchemaGenerator, description: &str) ->
 fn chat(generator: &mut SchemaGenerator) -> Value {
     let mut responses = errors(generator, &CHAT_ERRORS);
     let done = content::<ChatCompletion>(generator, "The answer: JSON, or events when `stream`.");
-    let done = with_stream(done, reference::<ChatCompletionChunk>(generator));
+    let done = with_stream(done, &reference::<ChatCompletionChunk>(generator));
     responses.insert("200".to_owned(), done);
     json!({
         "operationId": "createChatCompletion",
@@ -214,7 +214,7 @@ fn errors(generator: &mut SchemaGenerator, list: &[(&str, &str)]) -> Map<String,
     list.iter().map(entry).collect()
 }
 
-fn with_stream(mut response: Value, chunk: Value) -> Value {
+fn with_stream(mut response: Value, chunk: &Value) -> Value {
     if let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) {
         content.insert("text/event-stream".to_owned(), json!({ "schema": chunk }));
     }

@@ -15,4 +15,4 @@ mod service;
 mod sse_body;
 
 pub use body::Body;
-pub use service::{HttpFront, HttpParts};
+pub use service::{ChatSwitch, HttpFront, HttpParts};

@@ -56,11 +56,31 @@ pub struct HttpParts {
     pub ids: Arc<dyn IdSource>,
 }
 
+/// Whether `POST /v1/chat/completions` and its neighbours exist; every clone is the same switch.
+#[derive(Clone, Debug)]
+pub struct ChatSwitch(Arc<AtomicBool>);
+
+impl ChatSwitch {
+    fn new(is_on: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(is_on)))
+    }
+
+    /// Whether the paths exist.
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Switches the paths on or off, from the next request on.
+    pub fn set(&self, is_on: bool) {
+        self.0.store(is_on, Ordering::Relaxed);
+    }
+}
+
 /// Answers every HTTP request that is not an upgrade.
 #[derive(Debug)]
 pub struct HttpFront {
     parts: HttpParts,
-    chat_enabled: AtomicBool,
+    chat: ChatSwitch,
     started_at: Instant,
     request_ids: RequestIds,
     transport_security: Option<HeaderValue>,
@@ -71,7 +91,7 @@ impl HttpFront {
     pub fn new(parts: HttpParts) -> Self {
         let transport_security = parts.config.strict_transport_security.as_deref();
         Self {
-            chat_enabled: AtomicBool::new(parts.config.chat_enabled),
+            chat: ChatSwitch::new(parts.config.chat_enabled),
             started_at: Instant::now(),
             request_ids: RequestIds::new(&*parts.ids),
             transport_security: transport_security
@@ -80,9 +100,10 @@ impl HttpFront {
         }
     }
 
-    /// Switches `POST /v1/chat/completions` and its neighbours on or off, from the next request on.
-    pub fn set_chat_enabled(&self, enabled: bool) {
-        self.chat_enabled.store(enabled, Ordering::Relaxed);
+    /// The switch of `POST /v1/chat/completions` and its neighbours, for whoever reloads the
+    /// configuration.
+    pub fn chat_switch(&self) -> ChatSwitch {
+        self.chat.clone()
     }
 
     /// Answers one request from `peer`.
@@ -131,7 +152,7 @@ impl HttpFront {
             Resource::Health | Resource::Ready | Resource::Startup => {
                 Ok(self.probe(resource, head, peer))
             }
-            Resource::Chat | Resource::Models | Resource::Model(_) if self.is_chat_enabled() => {
+            Resource::Chat | Resource::Models | Resource::Model(_) if self.chat.is_on() => {
                 self.api(resource, head, body, peer).await
             }
             Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Unknown => {
@@ -239,10 +260,6 @@ impl HttpFront {
         } else {
             Err(Refused::stale_secret())
         }
-    }
-
-    fn is_chat_enabled(&self) -> bool {
-        self.chat_enabled.load(Ordering::Relaxed)
     }
 
     pub(super) fn dispatch(&self) -> &Dispatch {
