@@ -9,15 +9,22 @@ mod close;
 mod codec;
 mod connect;
 mod error;
+pub mod events;
 mod frame;
 #[cfg(test)]
 mod golden;
 mod hello;
 mod machine;
+pub mod methods;
+pub mod outcome;
+pub mod params;
+pub mod projection;
 mod refusal;
+pub mod row;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transcript;
 mod validate;
 mod version;
 

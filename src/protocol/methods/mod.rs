@@ -1,0 +1,15 @@
+//! The methods of the native dialect: parameters and results, one file per family, and the one
+//! table that says what exists and who may call it.
+//!
+//! Knows no connection, no dispatcher and no store: callers build results from plain data.
+
+pub mod agent;
+pub mod agents;
+pub mod attachment;
+pub mod chat;
+pub mod config;
+pub mod sessions;
+pub mod system;
+mod table;
+
+pub use table::{ADMIN, Method, MethodRow, READ, ScopeFacts, ScopeRule, WRITE};
