@@ -1,5 +1,7 @@
 //! Sessions: their keys, and the ledger that keeps them.
 
+#[cfg(test)]
+mod conformance;
 mod conversation;
 pub mod key;
 mod ledger;

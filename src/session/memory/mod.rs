@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
 use crate::run::Entry;
@@ -62,32 +62,40 @@ impl MemoryLedger {
         }
     }
 
-    fn read<T: Send + 'static>(
-        &self,
-        step: impl FnOnce(&State) -> T,
-    ) -> BoxFuture<'_, Result<T, LedgerError>> {
-        if self.closed.load(Ordering::Acquire) {
-            return ready(Err(LedgerError::Closed)).boxed();
-        }
-        ready(Ok(step(&lock(&self.state)))).boxed()
+    fn read<'a, T, F>(&'a self, step: F) -> BoxFuture<'a, Result<T, LedgerError>>
+    where
+        F: FnOnce(&State) -> T + Send + 'a,
+    {
+        let read = async move {
+            self.check_open()?;
+            Ok(step(&lock(&self.state)))
+        };
+        read.boxed()
     }
 
-    fn write<T: Send + 'static>(
-        &self,
-        step: impl FnOnce(&mut State) -> Result<T, LedgerError>,
-    ) -> BoxFuture<'_, Result<T, LedgerError>> {
-        if self.closed.load(Ordering::Acquire) {
-            return ready(Err(LedgerError::Closed)).boxed();
-        }
-        let mut state = lock(&self.state);
-        let outcome = match state.failing {
-            Some(fault) => Err(LedgerError::Failed {
-                fault,
-                reason: "told to fail".into(),
-            }),
-            None => step(&mut state),
+    fn write<'a, T, F>(&'a self, step: F) -> BoxFuture<'a, Result<T, LedgerError>>
+    where
+        F: FnOnce(&mut State) -> Result<T, LedgerError> + Send + 'a,
+    {
+        let write = async move {
+            self.check_open()?;
+            let mut state = lock(&self.state);
+            match state.failing {
+                Some(fault) => Err(LedgerError::Failed {
+                    fault,
+                    reason: "told to fail".into(),
+                }),
+                None => step(&mut state),
+            }
         };
-        ready(outcome).boxed()
+        write.boxed()
+    }
+
+    fn check_open(&self) -> Result<(), LedgerError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(LedgerError::Closed);
+        }
+        Ok(())
     }
 }
 
@@ -108,7 +116,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn begin_run(&self, begin: BeginRun) -> BoxFuture<'_, Result<Begun, LedgerError>> {
-        self.write(|state| state.begin_run(begin))
+        self.write(move |state| state.begin_run(begin))
     }
 
     fn start_run(
@@ -117,15 +125,15 @@ impl Ledger for MemoryLedger {
         run_id: RunId,
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
-        self.write(|state| state.start_run(lease, run_id, at_ms))
+        self.write(move |state| state.start_run(lease, run_id, at_ms))
     }
 
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.write(|state| state.end_run(end))
+        self.write(move |state| state.end_run(end))
     }
 
     fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
-        self.read(|state| state.find_run(&wire_id))
+        self.read(move |state| state.find_run(&wire_id))
     }
 
     fn idempotent(
@@ -133,15 +141,15 @@ impl Ledger for MemoryLedger {
         scope: IdempotencyScope,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<Option<Begun>, LedgerError>> {
-        self.read(|state| state.known(&scope, now_ms))
+        self.read(move |state| state.known(&scope, now_ms))
     }
 
     fn run_entries(&self, run_id: RunId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.read(|state| state.run_entries(run_id))
+        self.read(move |state| state.run_entries(run_id))
     }
 
     fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>> {
-        self.read(|state| state.open_runs(limit))
+        self.read(move |state| state.open_runs(limit))
     }
 
     fn list_runs(
@@ -149,28 +157,28 @@ impl Ledger for MemoryLedger {
         session: Option<SessionKey>,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<RunRecord>, LedgerError>> {
-        self.read(|state| state.list_runs(session.as_ref(), limit))
+        self.read(move |state| state.list_runs(session.as_ref(), limit))
     }
 
     fn session(
         &self,
         key: SessionKey,
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, LedgerError>> {
-        self.read(|state| state.session(&key))
+        self.read(move |state| state.session(&key))
     }
 
     fn session_by_id(
         &self,
         id: SessionId,
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, LedgerError>> {
-        self.read(|state| state.session_by_id(id))
+        self.read(move |state| state.session_by_id(id))
     }
 
     fn list_sessions(
         &self,
         query: SessionQuery,
     ) -> BoxFuture<'_, Result<SessionPage, LedgerError>> {
-        self.read(|state| state.list_sessions(&query))
+        self.read(move |state| state.list_sessions(&query))
     }
 
     fn patch_session(
@@ -178,14 +186,14 @@ impl Ledger for MemoryLedger {
         target: SessionTarget,
         patch: SessionPatch,
     ) -> BoxFuture<'_, Result<SessionRecord, LedgerError>> {
-        self.write(|state| state.patch_session(&target, patch))
+        self.write(move |state| state.patch_session(&target, patch))
     }
 
     fn reset_session(
         &self,
         target: SessionTarget,
     ) -> BoxFuture<'_, Result<SessionRecord, LedgerError>> {
-        self.write(|state| state.reset_session(&target))
+        self.write(move |state| state.reset_session(&target))
     }
 
     fn delete_session(
@@ -194,7 +202,7 @@ impl Ledger for MemoryLedger {
         key: SessionKey,
         expected_session_id: Option<SessionId>,
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, LedgerError>> {
-        self.write(|state| state.delete_session(lease, &key, expected_session_id))
+        self.write(move |state| state.delete_session(lease, &key, expected_session_id))
     }
 
     fn append(
@@ -203,7 +211,7 @@ impl Ledger for MemoryLedger {
         key: SessionKey,
         entry: NewEntry,
     ) -> BoxFuture<'_, Result<Entry, LedgerError>> {
-        self.write(|state| state.append(lease, &key, entry))
+        self.write(move |state| state.append(lease, &key, entry))
     }
 
     fn entries(
@@ -211,7 +219,7 @@ impl Ledger for MemoryLedger {
         key: SessionKey,
         range: EntryRange,
     ) -> BoxFuture<'_, Result<Option<EntryPage>, LedgerError>> {
-        self.read(|state| state.entries(&key, range))
+        self.read(move |state| state.entries(&key, range))
     }
 
     fn prune(
@@ -219,11 +227,14 @@ impl Ledger for MemoryLedger {
         limits: Retention,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<(u64, u64), LedgerError>> {
-        self.write(|state| Ok(state.prune(&limits, now_ms)))
+        self.write(move |state| Ok(state.prune(&limits, now_ms)))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.closed.store(true, Ordering::Release);
-        ready(Ok(())).boxed()
+        let close = async move {
+            self.closed.store(true, Ordering::Release);
+            Ok(())
+        };
+        close.boxed()
     }
 }

@@ -6,7 +6,7 @@ use crate::session::ledger::{
     Accepted, BeginRun, Begun, EndRun, IdempotencyScope, LastRun, Lease, LedgerError, NewEntry,
     NewRun, OpenRun, Placed, RunRecord, SessionTarget,
 };
-use crate::session::rules::key_kept_until;
+use crate::session::rules::{fence, key_kept_until};
 
 use super::state::{Input, Key, Run, Session, State, internal, key_name};
 
@@ -116,7 +116,7 @@ impl State {
         }
         let (number, key) = (run.session, run.record.session.clone());
         let session = self.live_session(number, &key);
-        session.ok_or(LedgerError::NotFound)?.stamp(lease)?;
+        fence(lease, session.ok_or(LedgerError::NotFound)?.epoch)?;
         let run = self.run_mut(run_id).ok_or(LedgerError::NotFound)?;
         run.record.started_at_ms.get_or_insert(at_ms);
         let origin = (run_id, run.record.wire_id.clone());
@@ -125,6 +125,10 @@ impl State {
             Input::Waiting(input) => std::mem::take(input),
         };
         let placed = self.place(&key, input, &origin)?;
+        if let Some(session) = self.live_session(number, &key) {
+            session.stamp(lease)?;
+            session.record.updated_at_ms = at_ms;
+        }
         if let Some(run) = self.run_mut(run_id) {
             run.record.session_id = placed.session_id;
             run.input = Input::Placed(placed.clone());
@@ -140,9 +144,10 @@ impl State {
         let (number, record) = (run.session, run.record.clone());
         let mut appended = Vec::new();
         if let Some(session) = self.live_session(number, &record.session) {
-            session.stamp(end.lease)?;
+            fence(end.lease, session.epoch)?;
             // After a reset only the outcome of the run is kept.
             if session.record.session_id == record.session_id {
+                session.stamp(end.lease)?;
                 session.count_run(&record.wire_id, &end.terminal);
                 let mut entries = self.take_input(end.run_id);
                 entries.extend(end.entries);

@@ -1,7 +1,6 @@
 //! The rows of the ledger in memory, and what every step over them shares.
 //!
-//! A step checks everything first and writes last, so a refused step leaves no trace but the newer
-//! epoch of its session.
+//! A step checks everything first and writes last, so a refused step leaves no trace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,26 +103,27 @@ pub(super) fn key_name(scope: &IdempotencyScope) -> KeyName {
 }
 
 impl State {
-    /// Checks lease and expected transcript of a session that need not exist, and stamps it.
+    /// Checks lease and expected transcript of a session that need not exist.
     pub(super) fn check(
-        &mut self,
+        &self,
         key: &SessionKey,
         lease: Lease,
         expected: Option<SessionId>,
     ) -> Result<(), LedgerError> {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return expected.map_or(Ok(()), |_id| Err(LedgerError::NotFound));
         };
         let session_id = session.record.session_id;
         if expected.is_some_and(|expected| expected != session_id) {
             return Err(LedgerError::SessionChanged { session_id });
         }
-        session.stamp(lease)
+        fence(lease, session.epoch)
     }
 
-    /// The number of the target's session, which is made when it does not exist.
+    /// The number of the target's session, stamped; it is made when it does not exist.
     pub(super) fn ensure(&mut self, target: &SessionTarget) -> Result<u64, LedgerError> {
-        if let Some(session) = self.sessions.get(&target.key) {
+        if let Some(session) = self.sessions.get_mut(&target.key) {
+            session.stamp(target.lease)?;
             return Ok(session.number);
         }
         let number = self.next_session + 1;

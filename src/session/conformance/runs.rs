@@ -1,0 +1,667 @@
+//! Runs: acceptance, start, end, idempotency, and what a restart finds.
+
+use super::*;
+
+against_every_ledger! {
+    a_run_that_starts_at_once_is_in_the_transcript
+    the_input_of_a_waiting_run_is_placed_when_it_starts
+    the_input_of_a_run_that_never_starts_is_kept_when_it_ends
+    only_the_first_terminal_counts
+    runs_nobody_knows_are_not_found
+    a_run_cannot_start_after_its_end
+    starting_twice_changes_nothing
+    a_known_key_gives_its_run
+    keys_are_separate_by_operation_principal_and_key
+    a_key_is_kept_while_its_run_lives_and_some_time_after
+    the_newest_run_of_a_wire_id_is_found
+    a_run_has_its_own_entries
+    an_older_lease_cannot_write
+    a_session_that_changed_is_not_written_to
+    a_restart_finds_what_was_left_open
+    runs_are_listed_newest_first
+    usage_and_last_run_are_counted
+    a_closed_ledger_says_so
+    a_refused_run_leaves_nothing
+    a_run_without_input_is_a_run
+}
+
+async fn a_run_that_starts_at_once_is_in_the_transcript(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let mut first = begin(&*ledger, 1, "a", "hello");
+    first.input.push(user("and this", 1_002));
+    let accepted = accepted(ledger.begin_run(first).await);
+    assert_eq!(accepted.session_id, session_id(1));
+    let placed = accepted.placed.unwrap();
+    assert_eq!(
+        (placed.session_id, placed.entries_before),
+        (session_id(1), 0)
+    );
+    assert_eq!(texts(&placed.input), [(1, "hello"), (2, "and this")]);
+    assert_eq!(placed.input[0].run, Some(run_id(1)));
+    assert_eq!(placed.input[0].wire_id, Some(wire("wire-1")));
+    assert_eq!(transcript(&*ledger, "a").await, placed.input);
+
+    let appended = ledger
+        .end_run(end(&*ledger, 1, "a", &["hi", "there"]))
+        .await;
+    let appended = appended.unwrap();
+    assert_eq!(texts(&appended), [(3, "hi"), (4, "there")]);
+    assert_eq!(appended[0].run, Some(run_id(1)));
+    assert_eq!(transcript(&*ledger, "a").await[2..], appended);
+
+    let again = super::accepted(ledger.begin_run(begin(&*ledger, 2, "a", "more")).await);
+    let placed = again.placed.unwrap();
+    assert_eq!(
+        (placed.session_id, placed.entries_before),
+        (session_id(1), 4)
+    );
+
+    let session = ledger.session(key("a")).await.unwrap().unwrap();
+    assert_eq!(
+        (session.created_at_ms, session.updated_at_ms),
+        (1_001, 1_002)
+    );
+    assert_eq!((session.entries, session.agent), (5, agent("main")));
+    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(
+        run,
+        RunRecord {
+            run_id: run_id(1),
+            wire_id: wire("wire-1"),
+            session: key("a"),
+            session_id: session_id(1),
+            agent: agent("main"),
+            front: Front::NativeChat,
+            principal: Some("token/alice".into()),
+            accepted_at_ms: 1_001,
+            started_at_ms: Some(1_001),
+            terminal: Some(ok(5_001)),
+        }
+    );
+}
+
+async fn the_input_of_a_waiting_run_is_placed_when_it_starts(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "first"))
+        .await
+        .unwrap();
+    let waiting = accepted(ledger.begin_run(queue(&*ledger, 2, "a", "second")).await);
+    assert_eq!((waiting.session_id, waiting.placed), (session_id(1), None));
+    assert_eq!(texts(&transcript(&*ledger, "a").await), [(1, "first")]);
+
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["one"]))
+        .await
+        .unwrap();
+    let placed = ledger
+        .start_run(ledger.lease(), run_id(2), 7_000)
+        .await
+        .unwrap();
+    assert_eq!(
+        (placed.session_id, placed.entries_before),
+        (session_id(1), 2)
+    );
+    assert_eq!(texts(&placed.input), [(3, "second")]);
+    assert_eq!(placed.input[0].run, Some(run_id(2)));
+    assert_eq!(placed.input[0].at_ms, 1_002);
+    ledger
+        .end_run(end(&*ledger, 2, "a", &["two"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&transcript(&*ledger, "a").await),
+        [(1, "first"), (2, "one"), (3, "second"), (4, "two")]
+    );
+    let run = ledger.find_run(wire("wire-2")).await.unwrap().unwrap();
+    assert_eq!(run.started_at_ms, Some(7_000));
+}
+
+async fn the_input_of_a_run_that_never_starts_is_kept_when_it_ends(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "first"))
+        .await
+        .unwrap();
+    ledger
+        .begin_run(queue(&*ledger, 2, "a", "dropped"))
+        .await
+        .unwrap();
+    let mut dropped = end(&*ledger, 2, "a", &["partial"]);
+    dropped.terminal = terminal(Outcome::Aborted(AbortCause::Dropped), 5_002);
+    let appended = ledger.end_run(dropped).await.unwrap();
+    assert_eq!(texts(&appended), [(2, "dropped"), (3, "partial")]);
+    assert_eq!(appended[0].wire_id, Some(wire("wire-2")));
+    assert_eq!(ledger.run_entries(run_id(2)).await.unwrap(), appended);
+    assert!(
+        ledger
+            .find_run(wire("wire-2"))
+            .await
+            .unwrap()
+            .unwrap()
+            .started_at_ms
+            .is_none()
+    );
+}
+
+async fn only_the_first_terminal_counts(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "hello"))
+        .await
+        .unwrap();
+    let mut first = end(&*ledger, 1, "a", &["part"]);
+    first.terminal = terminal(failed_run(), 5_001);
+    first.terminal.usage = Some(usage(1, 1));
+    ledger.end_run(first.clone()).await.unwrap();
+    let mut second = end(&*ledger, 1, "a", &["whole"]);
+    second.terminal.usage = Some(usage(7, 7));
+    assert_eq!(ledger.end_run(second).await.unwrap(), []);
+    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(run.terminal, Some(first.terminal));
+    assert_eq!(transcript(&*ledger, "a").await.len(), 2);
+    let session = ledger.session(key("a")).await.unwrap().unwrap();
+    assert_eq!(session.usage.total(), 2);
+}
+
+async fn runs_nobody_knows_are_not_found(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let unknown = ledger.end_run(end(&*ledger, 9, "a", &["x"])).await;
+    assert!(matches!(unknown, Err(LedgerError::NotFound)));
+    let unknown = ledger.start_run(ledger.lease(), run_id(9), 1).await;
+    assert!(matches!(unknown, Err(LedgerError::NotFound)));
+    assert_eq!(ledger.find_run(wire("wire-9")).await.unwrap(), None);
+    assert_eq!(ledger.run_entries(run_id(9)).await.unwrap(), []);
+    assert_eq!(ledger.session(key("a")).await.unwrap(), None);
+}
+
+async fn a_run_cannot_start_after_its_end(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(queue(&*ledger, 1, "a", "hello"))
+        .await
+        .unwrap();
+    let mut aborted = end(&*ledger, 1, "a", &[]);
+    aborted.terminal = terminal(ABORTED, 5_001);
+    ledger.end_run(aborted).await.unwrap();
+    let late = ledger.start_run(ledger.lease(), run_id(1), 6_000).await;
+    assert!(matches!(late, Err(LedgerError::Ended)), "{late:?}");
+}
+
+async fn starting_twice_changes_nothing(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(queue(&*ledger, 1, "a", "hello"))
+        .await
+        .unwrap();
+    let first = ledger
+        .start_run(ledger.lease(), run_id(1), 6_000)
+        .await
+        .unwrap();
+    let second = ledger
+        .start_run(ledger.lease(), run_id(1), 7_000)
+        .await
+        .unwrap();
+    assert_eq!(first, second);
+    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(run.started_at_ms, Some(6_000));
+    assert_eq!(transcript(&*ledger, "a").await.len(), 1);
+}
+
+async fn a_known_key_gives_its_run(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let keyed = |number: u32, input: u8| {
+        let mut begin = begin(&*ledger, number, "a", "hello");
+        begin.run.idempotency = Some(scope("k", input));
+        begin
+    };
+    accepted(ledger.begin_run(keyed(1, 7)).await);
+    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(
+        ledger.begin_run(keyed(2, 7)).await.unwrap(),
+        Begun::Existing(run.clone())
+    );
+    assert_eq!(
+        ledger.begin_run(keyed(3, 8)).await.unwrap(),
+        Begun::Conflict(run.clone())
+    );
+    assert_eq!(
+        ledger.idempotent(scope("k", 7), 1_000).await.unwrap(),
+        Some(Begun::Existing(run.clone()))
+    );
+    assert_eq!(
+        ledger.idempotent(scope("k", 8), 1_000).await.unwrap(),
+        Some(Begun::Conflict(run))
+    );
+    assert_eq!(
+        ledger.idempotent(scope("other", 7), 1_000).await.unwrap(),
+        None
+    );
+    assert_eq!(transcript(&*ledger, "a").await.len(), 1);
+    assert_eq!(ledger.list_runs(None, 9).await.unwrap().len(), 1);
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["hi"]))
+        .await
+        .unwrap();
+    match ledger.begin_run(keyed(4, 7)).await.unwrap() {
+        Begun::Existing(run) => assert_eq!(run.terminal, Some(ok(5_001))),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn keys_are_separate_by_operation_principal_and_key(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let scopes = [
+        scope("k", 1),
+        scope("k2", 1),
+        IdempotencyScope {
+            operation: "agent",
+            ..scope("k", 1)
+        },
+        IdempotencyScope {
+            principal: "token/bob".into(),
+            ..scope("k", 1)
+        },
+        // The same text, cut elsewhere.
+        IdempotencyScope {
+            principal: "token/alicek".into(),
+            ..scope("", 1)
+        },
+    ];
+    for (number, scope) in (1..).zip(scopes) {
+        let mut begin = begin(&*ledger, number, "a", "hello");
+        begin.run.idempotency = Some(scope);
+        accepted(ledger.begin_run(begin).await);
+    }
+}
+
+async fn a_key_is_kept_while_its_run_lives_and_some_time_after(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let keyed = |number: u32, at_ms: u64| {
+        let mut begin = begin(&*ledger, number, "a", "hello");
+        begin.run.idempotency = Some(scope("k", 1));
+        begin.run.accepted_at_ms = at_ms;
+        begin
+    };
+    let day = 24 * 60 * 60 * 1000;
+    accepted(ledger.begin_run(keyed(1, 0)).await);
+    // While the run lives, time does not matter.
+    assert!(matches!(
+        ledger.begin_run(keyed(2, 100 * day)).await.unwrap(),
+        Begun::Existing(_)
+    ));
+    ledger.end_run(end(&*ledger, 1, "a", &[])).await.unwrap();
+    let over = 5_001 + IDEMPOTENCY_KEPT_MS;
+    assert!(matches!(
+        ledger.begin_run(keyed(2, over - 1)).await.unwrap(),
+        Begun::Existing(_)
+    ));
+    assert!(
+        ledger
+            .idempotent(scope("k", 1), over - 1)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(ledger.idempotent(scope("k", 1), over).await.unwrap(), None);
+    accepted(ledger.begin_run(keyed(2, over)).await);
+    match ledger.begin_run(keyed(3, over)).await.unwrap() {
+        Begun::Existing(run) => assert_eq!(run.run_id, run_id(2)),
+        other => panic!("{other:?}"),
+    }
+    let mut interrupted = end(&*ledger, 2, "a", &[]);
+    interrupted.terminal = terminal(Outcome::Interrupted, over);
+    ledger.end_run(interrupted).await.unwrap();
+    let over = over + IDEMPOTENCY_INTERRUPTED_KEPT_MS;
+    assert!(matches!(
+        ledger.begin_run(keyed(4, over - 1)).await.unwrap(),
+        Begun::Existing(_)
+    ));
+    accepted(ledger.begin_run(keyed(4, over)).await);
+}
+
+async fn the_newest_run_of_a_wire_id_is_found(bed: impl Bed) {
+    let ledger = bed.ledger();
+    for number in 1..=3 {
+        let mut begin = begin(&*ledger, number, "a", "hello");
+        begin.run.wire_id = wire("same");
+        accepted(ledger.begin_run(begin).await);
+    }
+    let run = ledger.find_run(wire("same")).await.unwrap().unwrap();
+    assert_eq!(run.run_id, run_id(3));
+}
+
+async fn a_run_has_its_own_entries(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "hello"))
+        .await
+        .unwrap();
+    ledger
+        .append(ledger.lease(), key("a"), assistant("put in", 2_000))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&ledger.run_entries(run_id(1)).await.unwrap()),
+        [(1, "hello")]
+    );
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["hi"]))
+        .await
+        .unwrap();
+    ledger
+        .begin_run(begin(&*ledger, 2, "a", "next"))
+        .await
+        .unwrap();
+    let own = [(1, "hello"), (3, "hi")];
+    assert_eq!(texts(&ledger.run_entries(run_id(1)).await.unwrap()), own);
+    ledger
+        .reset_session(target(&*ledger, "a", 9))
+        .await
+        .unwrap();
+    assert_eq!(texts(&ledger.run_entries(run_id(1)).await.unwrap()), own);
+    ledger
+        .delete_session(ledger.lease(), key("a"), None)
+        .await
+        .unwrap();
+}
+
+async fn an_older_lease_cannot_write(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let old = ledger.lease();
+    assert_eq!(old, Lease { epoch: 1 });
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "hello"))
+        .await
+        .unwrap();
+    ledger
+        .begin_run(queue(&*ledger, 2, "a", "later"))
+        .await
+        .unwrap();
+    let bed = bed.reopen().await;
+    let ledger = bed.ledger();
+    assert_eq!(ledger.lease(), Lease { epoch: 2 });
+    // Nobody has written with the new lease yet, so the old one still may.
+    let mut late = begin(&*ledger, 3, "a", "still fine");
+    late.lease = old;
+    ledger.begin_run(late).await.unwrap();
+
+    ledger
+        .append(ledger.lease(), key("a"), user("mine now", 2_000))
+        .await
+        .unwrap();
+    let before = ledger.session(key("a")).await.unwrap();
+    let mut begin = begin(&*ledger, 4, "a", "too late");
+    begin.lease = old;
+    is_fenced(ledger.begin_run(begin).await);
+    is_fenced(ledger.start_run(old, run_id(2), 1).await);
+    let mut end = end(&*ledger, 1, "a", &["too late"]);
+    end.lease = old;
+    is_fenced(ledger.end_run(end).await);
+    let mut target = target(&*ledger, "a", 5);
+    target.lease = old;
+    is_fenced(
+        ledger
+            .patch_session(target.clone(), SessionPatch::default())
+            .await,
+    );
+    is_fenced(ledger.reset_session(target).await);
+    is_fenced(ledger.delete_session(old, key("a"), None).await);
+    is_fenced(ledger.append(old, key("a"), user("too late", 1)).await);
+    assert_eq!(ledger.session(key("a")).await.unwrap(), before);
+    assert_eq!(ledger.open_runs(9).await.unwrap().len(), 3);
+    // Other sessions are not its business.
+    let mut other = super::begin(&*ledger, 6, "b", "fine");
+    other.lease = old;
+    ledger.begin_run(other).await.unwrap();
+}
+
+async fn a_session_that_changed_is_not_written_to(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let expecting = |number: u32, expected: u32| {
+        let mut begin = begin(&*ledger, number, "a", "hello");
+        begin.expected_session_id = Some(session_id(expected));
+        begin
+    };
+    let none = ledger.begin_run(expecting(1, 1)).await;
+    assert!(matches!(none, Err(LedgerError::NotFound)), "{none:?}");
+    assert_eq!(ledger.session(key("a")).await.unwrap(), None);
+    accepted(ledger.begin_run(begin(&*ledger, 1, "a", "hello")).await);
+    accepted(ledger.begin_run(expecting(2, 1)).await);
+    let changed = |outcome: Result<(), LedgerError>| {
+        assert!(
+            matches!(outcome, Err(LedgerError::SessionChanged { session_id: id }) if id == session_id(1)),
+            "{outcome:?}"
+        );
+    };
+    changed(ledger.begin_run(expecting(3, 2)).await.map(drop));
+    let mut target = target(&*ledger, "a", 9);
+    target.expected_session_id = Some(session_id(2));
+    changed(ledger.reset_session(target.clone()).await.map(drop));
+    let patch = SessionPatch {
+        label: Some(Some("x".to_owned())),
+        ..SessionPatch::default()
+    };
+    changed(ledger.patch_session(target.clone(), patch).await.map(drop));
+    let delete = ledger.delete_session(ledger.lease(), key("a"), Some(session_id(2)));
+    changed(delete.await.map(drop));
+    target.key = key("none");
+    let none = ledger.reset_session(target).await;
+    assert!(matches!(none, Err(LedgerError::NotFound)), "{none:?}");
+}
+
+async fn a_restart_finds_what_was_left_open(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "active"))
+        .await
+        .unwrap();
+    let mut waiting = queue(&*ledger, 2, "a", "waiting");
+    waiting.input.push(user("twice", 1_003));
+    ledger.begin_run(waiting).await.unwrap();
+    ledger
+        .begin_run(queue(&*ledger, 3, "b", "started"))
+        .await
+        .unwrap();
+    ledger
+        .start_run(ledger.lease(), run_id(3), 4_000)
+        .await
+        .unwrap();
+    ledger
+        .begin_run(begin(&*ledger, 4, "b", "done"))
+        .await
+        .unwrap();
+    ledger
+        .end_run(end(&*ledger, 4, "b", &["well"]))
+        .await
+        .unwrap();
+
+    let bed = bed.reopen().await;
+    let ledger = bed.ledger();
+    let open = ledger.open_runs(9).await.unwrap();
+    let seen: Vec<_> = open
+        .iter()
+        .map(|open| {
+            let input: Vec<_> = open.input.iter().map(text).collect();
+            (open.record.run_id, open.record.started_at_ms, input)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (run_id(1), Some(1_001), vec![]),
+            (run_id(2), None, vec!["waiting", "twice"]),
+            (run_id(3), Some(4_000), vec![]),
+        ]
+    );
+    assert_eq!(open[1].resume.as_deref(), Some("{\"run\":2}"));
+    assert_eq!(open[1].input[0].run, Some(run_id(2)));
+    assert_eq!(ledger.open_runs(2).await.unwrap().len(), 2);
+
+    let mut interrupted = end(&*ledger, 1, "a", &["half"]);
+    interrupted.terminal = terminal(Outcome::Interrupted, 9_000);
+    ledger.end_run(interrupted).await.unwrap();
+    ledger
+        .start_run(ledger.lease(), run_id(2), 9_001)
+        .await
+        .unwrap();
+    ledger
+        .end_run(end(&*ledger, 2, "a", &["answer"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&transcript(&*ledger, "a").await),
+        [
+            (1, "active"),
+            (2, "half"),
+            (3, "waiting"),
+            (4, "twice"),
+            (5, "answer")
+        ]
+    );
+    assert_eq!(ledger.open_runs(9).await.unwrap().len(), 1);
+}
+
+async fn runs_are_listed_newest_first(bed: impl Bed) {
+    let ledger = bed.ledger();
+    for (number, name) in [(1, "a"), (2, "b"), (3, "a")] {
+        ledger
+            .begin_run(begin(&*ledger, number, name, "x"))
+            .await
+            .unwrap();
+    }
+    let list = async |session: Option<SessionKey>, limit| {
+        let runs = ledger.list_runs(session, limit).await.unwrap();
+        runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 9).await, [run_id(3), run_id(2), run_id(1)]);
+    assert_eq!(list(None, 2).await, [run_id(3), run_id(2)]);
+    assert_eq!(list(Some(key("a")), 9).await, [run_id(3), run_id(1)]);
+    assert_eq!(list(Some(key("none")), 9).await, []);
+    ledger
+        .delete_session(ledger.lease(), key("a"), None)
+        .await
+        .unwrap();
+    ledger
+        .begin_run(begin(&*ledger, 4, "a", "x"))
+        .await
+        .unwrap();
+    assert_eq!(list(Some(key("a")), 9).await, [run_id(4)]);
+    assert_eq!(list(None, 9).await.len(), 4);
+}
+
+async fn usage_and_last_run_are_counted(bed: impl Bed) {
+    let ledger = bed.ledger();
+    for number in 1..=2 {
+        ledger
+            .begin_run(begin(&*ledger, number, "a", "x"))
+            .await
+            .unwrap();
+        let mut end = end(&*ledger, number, "a", &["y"]);
+        end.terminal.usage = Some(usage(10, u64::from(number)));
+        end.terminal.started_at_ms = Some(77);
+        ledger.end_run(end).await.unwrap();
+    }
+    ledger
+        .begin_run(begin(&*ledger, 3, "a", "x"))
+        .await
+        .unwrap();
+    let mut last = end(&*ledger, 3, "a", &[]);
+    last.terminal = terminal(failed_run(), 8_000);
+    ledger.end_run(last.clone()).await.unwrap();
+    let session = ledger.session(key("a")).await.unwrap().unwrap();
+    assert_eq!((session.usage.input, session.usage.output), (20, 3));
+    assert_eq!(session.usage.total(), 23);
+    assert_eq!(session.updated_at_ms, 8_000);
+    assert_eq!(
+        session.last_run,
+        Some(LastRun {
+            wire_id: wire("wire-3"),
+            terminal: last.terminal,
+        })
+    );
+    // The mark of the accept commit stands.
+    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(run.started_at_ms, Some(1_001));
+}
+
+async fn a_closed_ledger_says_so(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "x"))
+        .await
+        .unwrap();
+    ledger.close().await.unwrap();
+    ledger.close().await.unwrap();
+    let closed = |outcome: Result<(), LedgerError>| {
+        assert!(matches!(outcome, Err(LedgerError::Closed)), "{outcome:?}");
+    };
+    closed(
+        ledger
+            .begin_run(begin(&*ledger, 2, "a", "x"))
+            .await
+            .map(drop),
+    );
+    closed(ledger.end_run(end(&*ledger, 1, "a", &[])).await.map(drop));
+    closed(ledger.session(key("a")).await.map(drop));
+    closed(
+        ledger
+            .list_sessions(SessionQuery::default())
+            .await
+            .map(drop),
+    );
+    closed(ledger.prune(KEEP_ALL, 0).await.map(drop));
+}
+
+async fn a_refused_run_leaves_nothing(bed: impl Bed) {
+    let ledger = bed.ledger();
+    accepted(ledger.begin_run(begin(&*ledger, 1, "a", "x")).await);
+    // The id of the run is taken.
+    let mut twice = begin(&*ledger, 1, "b", "y");
+    twice.run.wire_id = wire("other");
+    twice.new_session_id = session_id(2);
+    let refused = ledger.begin_run(twice).await;
+    assert!(
+        matches!(
+            refused,
+            Err(LedgerError::Failed {
+                fault: Fault::Internal,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(ledger.session(key("b")).await.unwrap(), None);
+    assert_eq!(ledger.find_run(wire("other")).await.unwrap(), None);
+    let page = ledger.list_sessions(SessionQuery::default()).await.unwrap();
+    assert_eq!(page.total, 1);
+    accepted(ledger.begin_run(begin(&*ledger, 2, "b", "y")).await);
+}
+
+async fn a_run_without_input_is_a_run(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let mut empty = begin(&*ledger, 1, "a", "x");
+    empty.input.clear();
+    let placed = accepted(ledger.begin_run(empty).await).placed.unwrap();
+    assert_eq!((placed.entries_before, placed.input.len()), (0, 0));
+    let mut waits = queue(&*ledger, 2, "a", "x");
+    waits.input.clear();
+    accepted(ledger.begin_run(waits).await);
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["hi"]))
+        .await
+        .unwrap();
+    let placed = ledger
+        .start_run(ledger.lease(), run_id(2), 6_000)
+        .await
+        .unwrap();
+    assert_eq!((placed.entries_before, placed.input.len()), (1, 0));
+    ledger
+        .end_run(end(&*ledger, 2, "a", &["ho"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&ledger.run_entries(run_id(2)).await.unwrap()),
+        [(2, "ho")]
+    );
+}

@@ -1,0 +1,471 @@
+//! Steps over runs and their idempotency keys.
+//!
+//! A run is one row: its identity card, its idempotency key, its input while it waits, and its
+//! terminal. Accepting one touches its row and its session's, ending it the same two.
+
+use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
+
+use crate::ids::{RunId, SessionId, SessionKey, WireId};
+use crate::run::{Entry, Terminal, Usage};
+use crate::session::ledger::{
+    Begun, IdempotencyScope, Lease, LedgerError, NewRun, OpenRun, RunRecord, SessionTarget,
+};
+use crate::session::rules::key_kept_until;
+
+use super::fault::StepError;
+use super::rows::{
+    self, Draft, ENTRY_COLUMNS, EntryRow, RUN_COLUMNS, blob, front_name, int, number, uint,
+};
+use super::target::{Head, entry_rows};
+use super::writer::Tx;
+
+/// [`crate::session::ledger::BeginRun`], its entries already text.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) run: NewRun,
+    pub(super) target: SessionTarget,
+    pub(super) input: Vec<Draft>,
+    /// The input as one text, when the run has to wait.
+    pub(super) waiting: Option<String>,
+}
+
+/// What [`begin`] did.
+#[derive(Debug)]
+pub(super) enum BeginOutcome {
+    New {
+        session_id: SessionId,
+        entries_before: u64,
+    },
+    Known(Box<Begun>),
+}
+
+pub(super) fn begin(tx: &Tx<'_>, begin: &Begin) -> Result<BeginOutcome, StepError> {
+    let run = &begin.run;
+    let digest = run.idempotency.as_ref().map(key_digest);
+    if let (Some(scope), Some(digest)) = (&run.idempotency, &digest) {
+        match known(tx.conn, scope, digest, run.accepted_at_ms)? {
+            Known::Kept(answer) => return Ok(BeginOutcome::Known(answer)),
+            Known::Expired(row) => forget_key(tx.conn, row, &begin.target)?,
+            Known::Unknown => {}
+        }
+    }
+    let mut head = Head::ensure(tx.conn, &begin.target)?;
+    let entries_before = head.entries;
+    if begin.waiting.is_none() {
+        head.append(tx.conn, &begin.input, Some((run.run_id, &run.wire_id)))?;
+    }
+    head.touch(tx.conn, begin.target.lease, run.accepted_at_ms)?;
+    insert(tx.conn, begin, &head, entries_before)?;
+    Ok(BeginOutcome::New {
+        session_id: head.session_id,
+        entries_before,
+    })
+}
+
+fn insert(
+    conn: &Connection,
+    begin: &Begin,
+    head: &Head,
+    entries_before: u64,
+) -> Result<(), StepError> {
+    let run = &begin.run;
+    let is_placed = begin.waiting.is_none();
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO run (run_id, wire_id, session, key, agent, front, principal, transcript, \
+         session_id, idempotency, fingerprint, accepted_at_ms, started_at_ms, first_n, inputs, \
+         last_n, waiting, resume) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    )?;
+    let key = run.idempotency.as_ref();
+    insert.execute(params![
+        blob(run.run_id.as_uuid()),
+        run.wire_id.as_str(),
+        head.session,
+        run.session.as_str(),
+        run.agent.as_str(),
+        front_name(run.front),
+        run.principal,
+        head.transcript,
+        blob(head.session_id.as_uuid()),
+        key.map(key_digest),
+        key.map(|scope| scope.fingerprint),
+        int(run.accepted_at_ms),
+        run.started_at_ms.map(int),
+        is_placed.then(|| int(entries_before.saturating_add(1))),
+        i64::try_from(begin.input.len()).unwrap_or(i64::MAX),
+        is_placed.then(|| int(head.entries)),
+        begin.waiting,
+        run.resume,
+    ])?;
+    Ok(())
+}
+
+enum Known {
+    Kept(Box<Begun>),
+    /// The key's time is over; the row still has it.
+    Expired(i64),
+    Unknown,
+}
+
+fn known(
+    conn: &Connection,
+    scope: &IdempotencyScope,
+    digest: &[u8; 16],
+    now_ms: u64,
+) -> Result<Known, StepError> {
+    let sql = format!(
+        "SELECT {RUN_COLUMNS}, run.id, run.fingerprint, run.kept_until_ms FROM run \
+         WHERE idempotency = ?1"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query([digest])?;
+    let Some(row) = rows.next()? else {
+        return Ok(Known::Unknown);
+    };
+    let kept_until: Option<i64> = row.get("kept_until_ms")?;
+    if kept_until.is_some_and(|until| uint(until) <= now_ms) {
+        return Ok(Known::Expired(row.get("id")?));
+    }
+    let fingerprint: [u8; 32] = row.get("fingerprint")?;
+    let record = rows::run(row)?;
+    let answer = if fingerprint == scope.fingerprint {
+        Begun::Existing(record)
+    } else {
+        Begun::Conflict(record)
+    };
+    Ok(Known::Kept(Box::new(answer)))
+}
+
+/// Takes a key whose time is over from its run. The checks that could refuse the write come first,
+/// so that a refused one leaves no trace.
+fn forget_key(conn: &Connection, row: i64, target: &SessionTarget) -> Result<(), StepError> {
+    match Head::by_key(conn, &target.key)? {
+        Some(head) => head.check(target.lease, target.expected_session_id)?,
+        None if target.expected_session_id.is_some() => return Err(LedgerError::NotFound.into()),
+        None => {}
+    }
+    let mut update =
+        conn.prepare_cached("UPDATE run SET idempotency = NULL, fingerprint = NULL WHERE id = ?1")?;
+    update.execute([row])?;
+    Ok(())
+}
+
+/// The digest an idempotency key is found by: of operation, principal and key, each with its length.
+fn key_digest(scope: &IdempotencyScope) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in [scope.operation, &scope.principal, &scope.key] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut short = [0; 16];
+    for (to, from) in short.iter_mut().zip(digest) {
+        *to = from;
+    }
+    short
+}
+
+pub(super) fn idempotent(
+    conn: &Connection,
+    scope: &IdempotencyScope,
+    now_ms: u64,
+) -> Result<Option<Begun>, StepError> {
+    match known(conn, scope, &key_digest(scope), now_ms)? {
+        Known::Kept(answer) => Ok(Some(*answer)),
+        Known::Expired(_) | Known::Unknown => Ok(None),
+    }
+}
+
+/// A run as the steps that move it need it.
+struct Current {
+    row: i64,
+    session: i64,
+    transcript: i64,
+    wire_id: WireId,
+    inputs: u64,
+    first_n: Option<u64>,
+    waiting: Option<String>,
+    is_ended: bool,
+}
+
+impl Current {
+    fn find(conn: &Connection, run_id: RunId) -> Result<Self, StepError> {
+        let mut select = conn.prepare_cached(
+            "SELECT id, session, transcript, wire_id, inputs, first_n, waiting, \
+             terminal IS NOT NULL AS is_ended FROM run WHERE run_id = ?1",
+        )?;
+        let mut rows = select.query([blob(run_id.as_uuid())])?;
+        let row = rows.next()?.ok_or(LedgerError::NotFound)?;
+        Ok(Self {
+            row: row.get("id")?,
+            session: row.get("session")?,
+            transcript: row.get("transcript")?,
+            wire_id: rows::parsed(row.get("wire_id")?)?,
+            inputs: number(row, "inputs")?,
+            first_n: rows::maybe_number(row, "first_n")?,
+            waiting: row.get("waiting")?,
+            is_ended: row.get("is_ended")?,
+        })
+    }
+
+    /// The input that waits with the run.
+    fn drafts(&self) -> Result<Vec<Draft>, StepError> {
+        match &self.waiting {
+            Some(text) => Ok(serde_json::from_str(text)?),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Where the input of a run is, as [`start`] found or put it.
+#[derive(Debug)]
+pub(super) struct PlacedRows {
+    pub(super) session_id: SessionId,
+    pub(super) entries_before: u64,
+    pub(super) input: Vec<EntryRow>,
+}
+
+pub(super) fn start(
+    tx: &Tx<'_>,
+    lease: Lease,
+    run_id: RunId,
+    at_ms: u64,
+) -> Result<PlacedRows, StepError> {
+    let run = Current::find(tx.conn, run_id)?;
+    if run.is_ended {
+        return Err(LedgerError::Ended.into());
+    }
+    let mut head = Head::by_number(tx.conn, run.session)?.ok_or(LedgerError::NotFound)?;
+    head.check(lease, None)?;
+    if let Some(first) = run.first_n {
+        return placed(tx.conn, &head, run.transcript, (first, run.inputs));
+    }
+    let first = head.entries.saturating_add(1);
+    head.append(tx.conn, &run.drafts()?, Some((run_id, &run.wire_id)))?;
+    head.touch(tx.conn, lease, at_ms)?;
+    let mut update = tx.conn.prepare_cached(
+        "UPDATE run SET started_at_ms = coalesce(started_at_ms, ?2), transcript = ?3, \
+         session_id = ?4, first_n = ?5, last_n = ?6, waiting = NULL WHERE id = ?1",
+    )?;
+    update.execute(params![
+        run.row,
+        int(at_ms),
+        head.transcript,
+        blob(head.session_id.as_uuid()),
+        int(first),
+        int(head.entries),
+    ])?;
+    placed(tx.conn, &head, head.transcript, (first, run.inputs))
+}
+
+fn placed(
+    conn: &Connection,
+    head: &Head,
+    transcript: i64,
+    (first, inputs): (u64, u64),
+) -> Result<PlacedRows, StepError> {
+    let last = first.saturating_add(inputs).saturating_sub(1);
+    Ok(PlacedRows {
+        session_id: head.session_id,
+        entries_before: first.saturating_sub(1),
+        input: entry_rows(conn, transcript, first, last)?,
+    })
+}
+
+/// [`crate::session::ledger::EndRun`], its entries already text.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) lease: Lease,
+    pub(super) run_id: RunId,
+    pub(super) answer: Vec<Draft>,
+    pub(super) terminal: Terminal,
+    pub(super) terminal_text: String,
+}
+
+/// What [`end`] appended: input that had waited until then, and the answer from a position on.
+#[derive(Debug)]
+pub(super) struct Appended {
+    pub(super) input: Vec<EntryRow>,
+    pub(super) answer_from: u64,
+    pub(super) wire_id: WireId,
+}
+
+/// Nothing is appended when the run has ended already, or its transcript is not the session's any
+/// more.
+pub(super) fn end(tx: &Tx<'_>, end: &End) -> Result<Option<Appended>, StepError> {
+    let run = Current::find(tx.conn, end.run_id)?;
+    if run.is_ended {
+        return Ok(None);
+    }
+    let head = Head::by_number(tx.conn, run.session)?;
+    if let Some(head) = &head {
+        head.check(end.lease, None)?;
+    }
+    let head = head.filter(|head| head.transcript == run.transcript);
+    let Some(mut head) = head else {
+        finish(tx.conn, end, run.row, None)?;
+        return Ok(None);
+    };
+    let before = head.entries;
+    let waiting = run.drafts()?;
+    let origin = Some((end.run_id, &run.wire_id));
+    head.append(tx.conn, &waiting, origin)?;
+    let answer_from = head.entries.saturating_add(1);
+    head.append(tx.conn, &end.answer, origin)?;
+    count(tx.conn, &head, end, &run.wire_id)?;
+    let first = run.first_n.unwrap_or(before.saturating_add(1));
+    finish(tx.conn, end, run.row, Some((first, head.entries)))?;
+    let input = if waiting.is_empty() {
+        Vec::new()
+    } else {
+        entry_rows(
+            tx.conn,
+            head.transcript,
+            first,
+            answer_from.saturating_sub(1),
+        )?
+    };
+    Ok(Some(Appended {
+        input,
+        answer_from,
+        wire_id: run.wire_id,
+    }))
+}
+
+/// Adds an ended run to its session's numbers.
+fn count(conn: &Connection, head: &Head, end: &End, wire_id: &WireId) -> Result<(), StepError> {
+    let usage = usage_with(conn, head, end.terminal.usage.as_ref())?;
+    let mut update = conn.prepare_cached(
+        "UPDATE session SET entries = ?2, epoch = ?3, updated_at_ms = ?4, \
+         usage = coalesce(?5, usage), last_wire_id = ?6, last_terminal = ?7 WHERE id = ?1",
+    )?;
+    update.execute(params![
+        head.session,
+        int(head.entries),
+        int(end.lease.epoch),
+        int(end.terminal.ended_at_ms),
+        usage,
+        wire_id.as_str(),
+        end.terminal_text,
+    ])?;
+    Ok(())
+}
+
+fn usage_with(
+    conn: &Connection,
+    head: &Head,
+    more: Option<&Usage>,
+) -> Result<Option<String>, StepError> {
+    let Some(more) = more else {
+        return Ok(None);
+    };
+    let mut select = conn.prepare_cached("SELECT usage FROM session WHERE id = ?1")?;
+    let text: String = select.query_row([head.session], |row| row.get(0))?;
+    let mut usage: Usage = serde_json::from_str(&text)?;
+    usage.add(more);
+    Ok(Some(serde_json::to_string(&usage)?))
+}
+
+fn finish(
+    conn: &Connection,
+    end: &End,
+    row: i64,
+    placed: Option<(u64, u64)>,
+) -> Result<(), StepError> {
+    let mut update = conn.prepare_cached(
+        "UPDATE run SET terminal = ?2, started_at_ms = coalesce(started_at_ms, ?3), \
+         kept_until_ms = iif(idempotency IS NULL, NULL, ?4), \
+         first_n = coalesce(?5, first_n), last_n = coalesce(?6, last_n), \
+         waiting = NULL, resume = NULL WHERE id = ?1",
+    )?;
+    update.execute(params![
+        row,
+        end.terminal_text,
+        end.terminal.started_at_ms.map(int),
+        int(key_kept_until(&end.terminal)),
+        placed.map(|(first, _last)| int(first)),
+        placed.map(|(_first, last)| int(last)),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn find(conn: &Connection, wire_id: &WireId) -> Result<Option<RunRecord>, StepError> {
+    let sql = format!("SELECT {RUN_COLUMNS} FROM run WHERE wire_id = ?1 ORDER BY id DESC LIMIT 1");
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query([wire_id.as_str()])?;
+    rows.next()?.map(rows::run).transpose()
+}
+
+pub(super) fn entries(conn: &Connection, run_id: RunId) -> Result<Vec<Entry>, StepError> {
+    let sql = format!(
+        "SELECT {} FROM run \
+         JOIN transcript ON transcript.id = run.transcript AND transcript.session IS NOT NULL \
+         JOIN entry ON entry.transcript = run.transcript \
+         AND entry.n BETWEEN run.first_n AND run.last_n AND entry.run = run.run_id \
+         WHERE run.run_id = ?1 ORDER BY entry.n",
+        ENTRY_COLUMNS
+            .split(", ")
+            .map(|column| format!("entry.{column} AS {column}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query([blob(run_id.as_uuid())])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(EntryRow::read(row)?.decode()?);
+    }
+    Ok(entries)
+}
+
+pub(super) fn open(conn: &Connection, limit: u32) -> Result<Vec<OpenRun>, StepError> {
+    // Only the open runs are in this index: the ones that ended, however many, are not looked at.
+    let sql = format!(
+        "SELECT {RUN_COLUMNS}, run.waiting, run.resume FROM run INDEXED BY run_open \
+         WHERE terminal IS NULL ORDER BY id LIMIT ?1"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query([limit])?;
+    let mut open = Vec::new();
+    while let Some(row) = rows.next()? {
+        let record = rows::run(row)?;
+        let waiting: Option<String> = row.get("waiting")?;
+        let drafts: Vec<Draft> = match &waiting {
+            Some(text) => serde_json::from_str(text)?,
+            None => Vec::new(),
+        };
+        let input = drafts.iter().map(|draft| draft.waiting(&record));
+        open.push(OpenRun {
+            input: input.collect::<Result<_, _>>()?,
+            resume: row.get("resume")?,
+            record,
+        });
+    }
+    Ok(open)
+}
+
+pub(super) fn list(
+    conn: &Connection,
+    session: Option<&SessionKey>,
+    limit: u32,
+) -> Result<Vec<RunRecord>, StepError> {
+    let (filter, session) = match session {
+        None => ("", None),
+        Some(key) => match Head::by_key(conn, key)? {
+            None => return Ok(Vec::new()),
+            Some(head) => ("WHERE session = ?2", Some(head.session)),
+        },
+    };
+    let sql = format!("SELECT {RUN_COLUMNS} FROM run {filter} ORDER BY id DESC LIMIT ?1");
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = match session {
+        None => select.query([limit])?,
+        Some(session) => select.query(params![limit, session])?,
+    };
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        runs.push(rows::run(row)?);
+    }
+    Ok(runs)
+}
