@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::value::{Kind, Value};
+
 /// The token, where neither flag nor file has one.
 pub const TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
 /// The password, where neither flag nor file has one.
@@ -32,6 +34,32 @@ impl Env {
         for (name, value) in text.lines().filter_map(assignment) {
             if self.get(name).is_none() {
                 self.0.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Env {
+    /// The environment with the variables of a configuration's `env` section, which do not replace
+    /// those that are set.
+    pub(super) fn with_defaults(&self, root: &Value) -> Self {
+        let mut env = self.clone();
+        let Some(section) = root.get("env") else {
+            return env;
+        };
+        for members in [Some(section), section.get("vars")].into_iter().flatten() {
+            env.add_strings(members);
+        }
+        env
+    }
+
+    fn add_strings(&mut self, section: &Value) {
+        let Kind::Object(members) = &section.kind else {
+            return;
+        };
+        for member in members {
+            if let (Some(text), None) = (member.value.as_str(), self.get(&member.key)) {
+                self.0.insert(member.key.clone(), text.to_owned());
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::json5;
-use super::problem::{Fault, IncludeError, Origin, Problems};
+use super::problem::{IncludeError, Origin, Problems};
 use super::source::{FileId, Sources, Span};
 use super::value::{KeyPath, Kind, Member, Value};
 

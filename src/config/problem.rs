@@ -48,7 +48,7 @@ pub enum Fault {
     /// A variable is missing or empty.
     #[error("the variable {0} is not set")]
     VariableMissing(String),
-    /// A variable is not UTF-8 or too long to be what it should be.
+    /// A value that is not what it should be.
     #[error("expected {expected}, found {found:?}")]
     BadValue {
         /// What it should be.
@@ -176,13 +176,11 @@ pub enum Fault {
     /// A provider that is not configured.
     #[error("there is no `models.providers.{0}`; runs that need it will fail")]
     NoProvider(String),
-    /// A model that is near one the provider has.
-    #[error("provider `{provider}` has no model `{model}`; did you mean `{nearest}`?")]
+    /// A model that is not in the provider's list, but near one that is.
+    #[error("not in the models of provider `{provider}`; did you mean `{nearest}`?")]
     MistypedModel {
         /// The provider.
         provider: String,
-        /// The model.
-        model: String,
         /// The model that was meant.
         nearest: String,
     },
@@ -207,6 +205,9 @@ pub enum Fault {
     /// A provider without an address.
     #[error("the provider has no `baseUrl`; runs that need it will fail")]
     NoBaseUrl,
+    /// A provider whose secret is kept where clawport cannot read it.
+    #[error("secrets of source \"{0}\" are not supported; runs that need it will fail")]
+    ProviderSecret(String),
     /// An address that cannot be called.
     #[error(transparent)]
     BaseUrl(#[from] BaseUrlError),
@@ -284,7 +285,9 @@ impl Fault {
             | Self::SecondDefault
             | Self::NoDefault
             | Self::NoProvider(_)
+            | Self::MistypedModel { .. }
             | Self::UnlistedModel(_)
+            | Self::ProviderSecret(_)
             | Self::NoBaseUrl
             | Self::UnsupportedApi(_) => Severity::Warning,
             Self::Unreadable(_)
@@ -316,7 +319,6 @@ impl Fault {
             | Self::UnknownAgent(_)
             | Self::BadModel(_)
             | Self::MistypedProvider { .. }
-            | Self::MistypedModel { .. }
             | Self::SimProvider
             | Self::SimFallback
             | Self::Sim(_)
@@ -390,6 +392,20 @@ impl Problems {
     pub(super) fn have_errors(&self) -> bool {
         let is_error = |problem: &Problem| problem.fault.severity() == Severity::Error;
         self.list.iter().any(is_error)
+    }
+
+    /// The warnings, as path and message.
+    pub(super) fn warnings(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let is_warning = |problem: &&Problem| problem.fault.severity() == Severity::Warning;
+        let warnings = self.list.iter().filter(is_warning);
+        warnings
+            .map(|problem| {
+                (
+                    problem.path.to_string().into(),
+                    problem.fault.to_string().into(),
+                )
+            })
+            .collect()
     }
 
     pub(super) fn into_list(self) -> Vec<Problem> {

@@ -1,0 +1,200 @@
+//! What is wrong with a configuration, as people and programs read it.
+
+use std::fmt::Write;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin as Header, Renderer, Snippet};
+use serde::Serialize;
+
+use super::problem::{Origin, Problem, Severity};
+use super::redact;
+use super::source::{Place, Source, Sources, Span};
+
+/// What is wrong with a configuration; empty when nothing is.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    problems: Vec<Problem>,
+    sources: Sources,
+    /// What must not be shown of the sources.
+    secrets: Vec<Span>,
+}
+
+/// Whether a report is written with colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// For a terminal.
+    On,
+    /// For anything else.
+    Off,
+}
+
+/// One problem, for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// The key it is at, such as `agents.list[2].id`.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// The file, flag or variable it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Line in the file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Column in the line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+}
+
+impl Report {
+    pub(super) fn new(problems: Vec<Problem>, sources: Sources, secrets: Vec<Span>) -> Self {
+        let (mut errors, warnings): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| problem.fault.severity() == Severity::Error);
+        errors.extend(warnings);
+        Self {
+            problems: errors,
+            sources,
+            secrets,
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// How many problems there are of a kind.
+    pub fn count(&self, severity: Severity) -> usize {
+        let of_kind = |problem: &&Problem| problem.fault.severity() == severity;
+        self.problems.iter().filter(of_kind).count()
+    }
+
+    /// The problems, errors first.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.problems
+            .iter()
+            .map(|problem| self.entry(problem))
+            .collect()
+    }
+
+    /// The problems with the lines they are in, errors first.
+    pub fn render(&self, colour: Colour) -> String {
+        let renderer = match colour {
+            Colour::On => Renderer::styled(),
+            Colour::Off => Renderer::plain(),
+        };
+        let mut out = String::new();
+        for problem in &self.problems {
+            out.push_str(&self.render_one(problem, &renderer));
+            out.push_str("\n\n");
+        }
+        out.push_str(&self.summary());
+        out
+    }
+
+    fn summary(&self) -> String {
+        let mut out = String::new();
+        for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+            let count = self.count(severity);
+            if count > 0 {
+                let comma = if out.is_empty() { "" } else { ", " };
+                let plural = if count == 1 { "" } else { "s" };
+                // Writing to a string cannot fail.
+                let _ = write!(out, "{comma}{count} {name}{plural}");
+            }
+        }
+        out.push('\n');
+        out
+    }
+
+    fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
+        let level = match problem.fault.severity() {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = title(problem);
+        let mut group = level
+            .primary_title(title.as_str())
+            .elements(Vec::<Header<'_>>::new());
+        match &problem.origin {
+            Origin::Text { span, related } => {
+                if let Some(source) = self.sources.get(span.file) {
+                    group = group.element(self.snippet(source, *span, *related));
+                }
+            }
+            Origin::Named(name) => group = group.element(Header::path(name.as_ref())),
+            Origin::Absent => {}
+        }
+        let report: [Group<'_>; 1] = [group];
+        renderer.render(&report)
+    }
+
+    fn snippet(
+        &self,
+        source: &Source,
+        span: Span,
+        related: Option<Span>,
+    ) -> Snippet<'static, annotate_snippets::Annotation<'static>> {
+        let primary = AnnotationKind::Primary.span(span.start..span.end);
+        let earlier = related.map(|span| {
+            let earlier = AnnotationKind::Context.span(span.start..span.end);
+            earlier.label("first here")
+        });
+        Snippet::source(self.masked(source, span))
+            .path(source.name().to_string())
+            .annotation(primary)
+            .annotations(earlier)
+    }
+
+    /// The text of a file with its secrets overwritten, byte for byte.
+    fn masked(&self, source: &Source, span: Span) -> String {
+        let secrets = self
+            .secrets
+            .iter()
+            .filter(|secret| secret.file == span.file);
+        let secrets: Vec<Span> = secrets.copied().collect();
+        redact::replaced(source.text(), &secrets, |secret| {
+            secret
+                .chars()
+                .map(|c| match c {
+                    '"' | '\'' | '\n' | '\r' => c.to_string(),
+                    other => "*".repeat(other.len_utf8()),
+                })
+                .collect()
+        })
+    }
+
+    fn entry(&self, problem: &Problem) -> Entry {
+        let (file, place) = match &problem.origin {
+            Origin::Text { span, .. } => {
+                let place = self.sources.place(*span);
+                (place.as_ref().map(|place| place.path.to_string()), place)
+            }
+            Origin::Named(name) => (Some(name.to_string()), None),
+            Origin::Absent => (None, None),
+        };
+        let number = |part: fn(&Place) -> usize| place.as_ref().map(part);
+        Entry {
+            severity: match problem.fault.severity() {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            key: problem.path.to_string(),
+            message: problem.fault.to_string(),
+            file,
+            line: number(|place| place.line),
+            column: number(|place| place.column),
+        }
+    }
+}
+
+fn title(problem: &Problem) -> String {
+    let path = problem.path.to_string();
+    if path.is_empty() {
+        problem.fault.to_string()
+    } else {
+        format!("{path}: {}", problem.fault)
+    }
+}
