@@ -85,7 +85,7 @@ impl OriginPolicy {
     }
 
     /// Whether the page was loaded from the very host it connects to, and that host is one whose
-    /// name nobody else can point at us. `X-Forwarded-Host` is never looked at: anybody can send it.
+    /// name nobody else can point at us. `X-Forwarded-Host` is not looked at: anybody can send it.
     fn is_own_host(&self, origin: &Origin<'_>, head: &Head) -> bool {
         let Some(host) = head.host.as_deref().and_then(Authority::parse) else {
             return false;

@@ -9,5 +9,6 @@
     reason = "tests fail by panicking and may use what production code may not"
 )]
 
+mod authorization;
 mod http_requests;
 mod support;

@@ -92,7 +92,10 @@ pub(crate) fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy();
-        if path.is_dir() && !skipped.contains(&&*name) {
+        if skipped.contains(&&*name) {
+            continue;
+        }
+        if path.is_dir() {
             collect(&path, paths);
         } else if path.is_file() {
             paths.push(path);
