@@ -11,6 +11,8 @@ pub mod lanes;
 mod order;
 mod run_task;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use backend::Backends;

@@ -1,0 +1,510 @@
+//! The scheduler as a whole, over the ledger in memory and agents that misbehave.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::agent::{Agent, AgentRef, AgentTurn, EventStream, Isolation, RunContext};
+use crate::clock::SystemClock;
+use crate::error::ErrorCode;
+use crate::events::{InProcessBus, Item, Log, LogsConfig, Subscription};
+use crate::ids::{AgentId, EntryId, SessionId, SessionKey, SystemIds, WireId};
+use crate::run::{
+    EntryBody, Event, FinishReason, Front, Message, ModelRef, OnDisconnect, Outcome, Owner, Role,
+    RunError, Storage, Terminal, TimeoutPhase, Turn,
+};
+use crate::session::memory::MemoryLedger;
+use crate::session::{EntryRange, Fault, IdempotencyScope, NewEntry};
+
+type Script = dyn Fn(AgentTurn, RunContext) -> EventStream + Send + Sync;
+
+/// An agent that does what a test tells it.
+struct Scripted(Box<Script>, Isolation);
+
+impl std::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl Agent for Scripted {
+    fn run(&self, turn: AgentTurn, context: RunContext) -> EventStream {
+        (self.0)(turn, context)
+    }
+
+    fn model(&self) -> ModelRef {
+        ModelRef {
+            provider: "test".into(),
+            model: "scripted".into(),
+        }
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.1
+    }
+}
+
+fn agent(
+    isolation: Isolation,
+    script: impl Fn(AgentTurn, RunContext) -> EventStream + Send + Sync + 'static,
+) -> AgentRef {
+    Arc::new(Scripted(Box::new(script), isolation))
+}
+
+/// Says the conversation it got, one message after the other.
+fn echo() -> AgentRef {
+    agent(Isolation::Inline, |turn, _context| {
+        let mut said: Vec<String> = turn.session.iter().map(|m| m.text.clone()).collect();
+        said.extend(turn.turn.history.iter().map(|m| m.text.clone()));
+        said.push(turn.turn.text());
+        let text = Event::Text(said.join("|"));
+        Box::pin(stream::iter([
+            Ok(text),
+            Ok(Event::Finished(FinishReason::Stop)),
+        ]))
+    })
+}
+
+/// Says `hi` and then nothing, until it is cancelled.
+fn waits(isolation: Isolation) -> AgentRef {
+    agent(isolation, |_turn, context| {
+        let hi = stream::iter([Ok(Event::Text("hi".to_owned()))]);
+        let cancel = context.cancel;
+        Box::pin(hi.chain(stream::once(async move {
+            cancel.cancelled().await;
+            Ok(Event::Finished(FinishReason::Stop))
+        })))
+    })
+}
+
+/// Takes no notice of anything.
+fn sleeps_through_cancel(isolation: Isolation) -> AgentRef {
+    agent(isolation, |_turn, _context| {
+        Box::pin(stream::once(async {
+            std::future::pending::<()>().await;
+            Ok(Event::Text("never".to_owned()))
+        }))
+    })
+}
+
+struct Rig {
+    handle: SchedulerHandle,
+    ledger: Arc<MemoryLedger>,
+    logs: Arc<Logs>,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    tasks: Tasks,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(&SchedulerConfig::default())
+    }
+
+    fn with(config: &SchedulerConfig) -> Self {
+        let ledger = Arc::new(MemoryLedger::new());
+        let logs = Arc::new(Logs::new(LogsConfig::default()));
+        let (metrics, drain, tasks) = (Arc::new(Metrics::default()), Drain::new(), Tasks::new());
+        let parts = SchedulerParts {
+            tasks: tasks.clone(),
+            drain: drain.clone(),
+            ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+            bus: Arc::new(InProcessBus::new()),
+            logs: Arc::clone(&logs),
+            backends: Arc::new(Backends::new()),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            metrics: Arc::clone(&metrics),
+        };
+        let handle = SchedulerHandle::start(config, parts);
+        Self {
+            handle,
+            ledger,
+            logs,
+            metrics,
+            drain,
+            tasks,
+        }
+    }
+
+    fn order(&self, wire_id: &str, session: &str, agent: &AgentRef) -> Order {
+        let info = Arc::new(RunInfo {
+            run_id: RunId::from_uuid(SystemIds.ordered(SystemClock.now_ms())),
+            wire_id: WireId::parse(wire_id).unwrap(),
+            session: SessionKey::from_canonical(format!("agent:main:{session}")),
+            agent: AgentId::parse("main").unwrap(),
+            owner: Owner {
+                credential: "token".into(),
+                party: "test".into(),
+                device: None,
+                connection: None,
+            },
+            front: Front::NativeChat,
+            storage: Storage::Stored,
+            on_disconnect: OnDisconnect::Continue,
+            accepted_at_ms: SystemClock.now_ms(),
+        });
+        let log = self.logs.open(&info);
+        let text = format!("ask {wire_id}");
+        Order {
+            log,
+            turn: Turn {
+                current: vec![Message::text(Role::User, text.clone())],
+                ..Turn::default()
+            },
+            agent: Arc::clone(agent),
+            limits: RunLimits {
+                agent_active_max: 100,
+                agent_weight: 1,
+                run: None,
+                idle: None,
+                abort_grace: Duration::from_millis(200),
+                output_bytes_max: 1000,
+            },
+            accept: Some(Accept {
+                input: vec![NewEntry {
+                    id: EntryId::from_uuid(SystemIds.random()),
+                    body: EntryBody::User {
+                        text,
+                        images: Vec::new(),
+                    },
+                    at_ms: 0,
+                }],
+                idempotency: Some(IdempotencyScope {
+                    operation: "chat",
+                    principal: "token".into(),
+                    key: wire_id.into(),
+                    fingerprint: [0; 32],
+                }),
+                new_session_id: SessionId::from_uuid(SystemIds.random()),
+                expected_session_id: None,
+                resume: None,
+            }),
+            info,
+        }
+    }
+
+    async fn submit(&self, order: Order) -> Arc<Log> {
+        let log = Arc::clone(&order.log);
+        let submitted = self.handle.submit(order).await.unwrap();
+        assert!(matches!(submitted, Submitted::New { .. }), "{submitted:?}");
+        log
+    }
+
+    async fn texts(&self, session: &str) -> Vec<String> {
+        let key = SessionKey::from_canonical(format!("agent:main:{session}"));
+        let page = self
+            .ledger
+            .entries(key, EntryRange::After { n: 0, limit: 100 })
+            .await
+            .unwrap();
+        page.map(|page| page.entries)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| match entry.body {
+                EntryBody::User { text, .. } => format!("U:{text}"),
+                EntryBody::Assistant {
+                    text, stop_reason, ..
+                } => format!("A:{text} ({stop_reason})"),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+}
+
+async fn end(log: &Arc<Log>) -> Arc<Terminal> {
+    let mut reader = Subscription::from_start(Arc::clone(log));
+    timeout(Duration::from_secs(60), reader.ended())
+        .await
+        .expect("the run ends")
+        .unwrap()
+}
+
+async fn first_text(log: &Arc<Log>) {
+    let mut reader = Subscription::from_start(Arc::clone(log));
+    while let Some(item) = reader.next().await {
+        if matches!(item, Item::Text { .. }) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_remembers_and_its_runs_go_one_after_the_other() {
+    let rig = Rig::new();
+    let agent = echo();
+    let orders = ["a", "b", "c"].map(|id| rig.order(id, "s", &agent));
+    let logs: Vec<_> = orders.iter().map(|order| Arc::clone(&order.log)).collect();
+    for order in orders {
+        rig.handle.submit(order).await.unwrap();
+    }
+    for log in &logs {
+        assert_eq!(end(log).await.outcome, Outcome::Ok(FinishReason::Stop));
+    }
+    assert_eq!(logs[2].text(), "ask a|ask a|ask b|ask a|ask a|ask b|ask c");
+    assert_eq!(
+        rig.texts("s").await,
+        [
+            "U:ask a",
+            "A:ask a (stop)",
+            "U:ask b",
+            "A:ask a|ask a|ask b (stop)",
+            "U:ask c",
+            "A:ask a|ask a|ask b|ask a|ask a|ask b|ask c (stop)",
+        ]
+    );
+    settled(&rig).await;
+}
+
+async fn settled(rig: &Rig) {
+    for _ in 0..1000 {
+        if rig.handle.load().await == Load::default() {
+            return;
+        }
+        tokio::task::yield_now().await;
+        sleep(Duration::from_millis(1)).await;
+    }
+    panic!("lanes are left: {:?}", rig.handle.load().await);
+}
+
+#[tokio::test]
+async fn an_abort_keeps_the_partial_text_and_frees_the_lane() {
+    for isolation in [Isolation::Inline, Isolation::Task] {
+        let rig = Rig::new();
+        let log = rig.submit(rig.order("a", "s", &waits(isolation))).await;
+        first_text(&log).await;
+        let reply = rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+        assert_eq!(reply, RunReply::Cancelled);
+        assert_eq!(end(&log).await.outcome, Outcome::Aborted(AbortCause::Rpc));
+        let again = rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+        assert_eq!(again, RunReply::NotActive);
+        let next = rig.submit(rig.order("b", "s", &echo())).await;
+        end(&next).await;
+        assert_eq!(rig.texts("s").await[..2], ["U:ask a", "A:hi (aborted)"]);
+    }
+}
+
+/// Design §2, promise 1: the next run starts within the grace plus 100 ms.
+async fn next_run_starts_in_time(bad: AgentRef, cancel: bool) {
+    let rig = Rig::new();
+    let log = rig.submit(rig.order("bad", "s", &bad)).await;
+    let next = rig.submit(rig.order("next", "s", &echo())).await;
+    let since = Instant::now();
+    if cancel {
+        sleep(Duration::from_millis(20)).await;
+        rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+    }
+    end(&next).await;
+    let took = since.elapsed();
+    assert!(took < Duration::from_millis(200 + 20 + 100), "{took:?}");
+    assert!(log.terminal().is_some());
+}
+
+#[tokio::test]
+async fn a_backend_that_sleeps_through_cancel_loses_its_lane() {
+    for isolation in [Isolation::Inline, Isolation::Task] {
+        next_run_starts_in_time(sleeps_through_cancel(isolation), true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_never_yields_holds_up_nobody() {
+    let busy = agent(Isolation::Task, |_turn, _context| {
+        Box::pin(stream::poll_fn(|_cx| {
+            let since = std::time::Instant::now();
+            // Longer than the test takes, but not for ever: the process must be able to end.
+            while since.elapsed() < Duration::from_secs(5) {
+                std::hint::spin_loop();
+            }
+            std::task::Poll::Ready(None)
+        }))
+    });
+    next_run_starts_in_time(busy, true).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_panics_fails_its_run_only() {
+    for isolation in [Isolation::Inline, Isolation::Task] {
+        let in_stream = agent(isolation, |_turn, _context| {
+            Box::pin(stream::poll_fn(|_cx| panic!("a test panic")))
+        });
+        next_run_starts_in_time(in_stream, false).await;
+        let at_once = agent(isolation, |_turn, _context| panic!("a test panic"));
+        let rig = Rig::new();
+        let log = rig.submit(rig.order("a", "s", &at_once)).await;
+        let Outcome::Error(error) = end(&log).await.outcome.clone() else {
+            panic!("not failed")
+        };
+        assert_eq!(error.code, ErrorCode::AgentFailed);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_floods_is_cut_at_the_output_limit() {
+    let flood = agent(Isolation::Inline, |_turn, _context| {
+        Box::pin(stream::repeat_with(|| Ok(Event::Text("x".repeat(100)))))
+    });
+    let rig = Rig::new();
+    let log = rig.submit(rig.order("a", "s", &flood)).await;
+    let Outcome::Error(error) = end(&log).await.outcome.clone() else {
+        panic!("not failed")
+    };
+    assert_eq!(error, RunError::new(ErrorCode::OutputLimit, "output limit"));
+    assert_eq!(log.text_bytes(), 1000);
+    settled(&rig).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_just_ends_is_a_failure() {
+    let empty = agent(Isolation::Inline, |_turn, _context| {
+        Box::pin(stream::empty())
+    });
+    let rig = Rig::new();
+    let log = rig.submit(rig.order("a", "s", &empty)).await;
+    assert!(matches!(end(&log).await.outcome, Outcome::Error(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_cut_runs_that_are_long_silent_or_queued() {
+    let rig = Rig::with(&SchedulerConfig {
+        wait: Duration::from_secs(3),
+        ..Default::default()
+    });
+    let mut order = rig.order("idle", "s", &waits(Isolation::Inline));
+    order.limits.idle = Some(Duration::from_secs(7));
+    let idle = rig.submit(order).await;
+    let queued = rig.submit(rig.order("queued", "s", &echo())).await;
+    assert_eq!(
+        end(&queued).await.outcome,
+        Outcome::TimedOut(TimeoutPhase::Queue)
+    );
+    assert_eq!(
+        end(&idle).await.outcome,
+        Outcome::TimedOut(TimeoutPhase::Idle)
+    );
+    let chatty = agent(Isolation::Inline, |_turn, _context| {
+        Box::pin(stream::unfold((), |()| async {
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok(Event::Text(".".to_owned())), ()))
+        }))
+    });
+    let mut order = rig.order("long", "s", &chatty);
+    order.limits.run = Some(Duration::from_secs(10));
+    order.limits.idle = Some(Duration::from_secs(5));
+    let long = rig.submit(order).await;
+    assert_eq!(
+        end(&long).await.outcome,
+        Outcome::TimedOut(TimeoutPhase::Run)
+    );
+    assert!(
+        (8..=10).contains(&long.text_bytes()),
+        "{}",
+        long.text_bytes()
+    );
+    assert_eq!(rig.texts("s").await[0], "U:ask idle");
+    assert_eq!(rig.metrics.runs_timeout.get(), 3);
+}
+
+#[tokio::test]
+async fn a_repeated_key_finds_its_run_and_runs_nothing() {
+    let rig = Rig::new();
+    let agent = echo();
+    let log = rig.submit(rig.order("same", "s", &agent)).await;
+    end(&log).await;
+    let order = rig.order("same", "s", &agent);
+    let duplicate = order.info.run_id;
+    match rig.handle.submit(order).await.unwrap() {
+        Submitted::Existing(record) => assert_eq!(record.run_id, log.info().run_id),
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        rig.logs.get(duplicate).is_none(),
+        "the log of the duplicate is gone"
+    );
+    let mut order = rig.order("same", "s", &agent);
+    order
+        .accept
+        .as_mut()
+        .unwrap()
+        .idempotency
+        .as_mut()
+        .unwrap()
+        .fingerprint = [1; 32];
+    assert!(matches!(
+        rig.handle.submit(order).await.unwrap(),
+        Submitted::Conflict(_)
+    ));
+    assert_eq!(rig.texts("s").await.len(), 2);
+    settled(&rig).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_not_acknowledged_and_never_looks_complete() {
+    let rig = Rig::new();
+    rig.ledger.fail_writes(Some(Fault::DiskFull));
+    let refused = rig.handle.submit(rig.order("a", "s", &echo())).await;
+    assert!(
+        matches!(refused, Err(SubmitError::Ledger(_))),
+        "{refused:?}"
+    );
+    assert!(rig.logs.is_empty());
+    rig.ledger.fail_writes(None);
+    let log = rig
+        .submit(rig.order("b", "s", &waits(Isolation::Inline)))
+        .await;
+    first_text(&log).await;
+    rig.ledger.fail_writes(Some(Fault::DiskFull));
+    rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+    let Outcome::Error(error) = end(&log).await.outcome.clone() else {
+        panic!("looks complete")
+    };
+    assert_eq!(error.code, ErrorCode::StoreFailed);
+    settled(&rig).await;
+}
+
+#[tokio::test]
+async fn a_run_nobody_waits_for_is_cancelled() {
+    let rig = Rig::new();
+    let mut order = rig.order("a", "s", &waits(Isolation::Inline));
+    let info = Arc::get_mut(&mut order.info);
+    assert!(info.is_none(), "the log shares the card");
+    let info = RunInfo {
+        on_disconnect: OnDisconnect::CancelRun,
+        ..(*order.info).clone()
+    };
+    order.info = Arc::new(info);
+    let log = Arc::clone(&order.log);
+    {
+        let submit = std::pin::pin!(rig.handle.submit(order));
+        // Polled once, so that the order is sent; then the caller is gone.
+        let _pending = futures_util::poll!(submit);
+    }
+    assert_eq!(
+        end(&log).await.outcome,
+        Outcome::Aborted(AbortCause::ClientGone)
+    );
+}
+
+#[tokio::test]
+async fn a_draining_scheduler_refuses_but_lets_runs_end() {
+    let rig = Rig::new();
+    let log = rig
+        .submit(rig.order("a", "s", &waits(Isolation::Inline)))
+        .await;
+    rig.handle.drain().await;
+    let refused = rig.handle.submit(rig.order("b", "s", &echo())).await;
+    assert!(matches!(refused, Err(SubmitError::Draining)), "{refused:?}");
+    rig.handle.cancel_all(AbortCause::Restart).await;
+    assert_eq!(
+        end(&log).await.outcome,
+        Outcome::Aborted(AbortCause::Restart)
+    );
+    settled(&rig).await;
+    rig.drain.advance(Phase::Stopped);
+    timeout(Duration::from_secs(5), rig.tasks.join())
+        .await
+        .expect("every task ends");
+}
