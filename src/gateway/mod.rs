@@ -1,0 +1,418 @@
+//! The composition root: builds every part, wires the traits, owns the way up and the way down.
+
+mod catalog;
+mod recover;
+mod stop;
+mod unavailable;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::agent::AgentRef;
+use crate::agent::model::{ModelAgent, ModelClient};
+use crate::agent::sim::SimAgent;
+use crate::auth::{AuthMode, Authenticator, RateConfig, Rates, Secret};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{AgentConfig, Backend, Config};
+use crate::dispatch::{Dispatch, LogTail, LogTailQuery, LogView, Parts};
+use crate::events::{Bus, InProcessBus, Logs};
+use crate::ids::{AgentId, IdSource, SystemIds};
+use crate::metrics::Metrics;
+use crate::scheduler::{Backends, SchedulerHandle, SchedulerParts};
+use crate::session::sqlite::{OpenError, OpenOptions, SqliteLedger};
+use crate::session::{Ledger, LedgerError, StoreConfig};
+use crate::shutdown::{Drain, Phase, Tasks};
+use crate::transport::http::{HttpFront, HttpParts};
+use crate::transport::{Transport, TransportParts};
+
+use catalog::Catalog;
+use stop::Stopper;
+use unavailable::Unavailable;
+
+/// Time between two looks at what can be forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// Log lines a process keeps when nobody gave it a place for them.
+#[derive(Debug)]
+struct NoLogLines;
+
+impl LogView for NoLogLines {
+    fn tail(&self, _query: LogTailQuery) -> LogTail {
+        LogTail::default()
+    }
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What an earlier process left behind could not be settled.
+    #[error("cannot settle the runs of an earlier process")]
+    Recover(#[source] LedgerError),
+}
+
+/// Builds a [`Gateway`].
+#[derive(Debug)]
+pub struct GatewayBuilder {
+    config: Config,
+    agents: HashMap<AgentId, AgentRef>,
+    log_lines: Arc<dyn LogView>,
+    listener: Option<std::net::TcpListener>,
+    ledger: Option<Arc<dyn Ledger>>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+/// A running gateway: one port, both dialects, one scheduler.
+#[derive(Debug)]
+pub struct Gateway {
+    addr: SocketAddr,
+    auth: AuthMode,
+    drain: Drain,
+    metrics: Arc<Metrics>,
+    dispatch: Arc<Dispatch>,
+    closed: watch::Receiver<bool>,
+}
+
+impl Gateway {
+    /// Starts to build a gateway.
+    pub fn builder(config: Config) -> GatewayBuilder {
+        GatewayBuilder {
+            config,
+            agents: HashMap::new(),
+            log_lines: Arc::new(NoLogLines),
+            listener: None,
+            ledger: None,
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+        }
+    }
+
+    /// The address it listens on, with the real port.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The shared secret peers must know, if they must know one.
+    pub const fn secret(&self) -> Option<&Secret> {
+        match &self.auth {
+            AuthMode::Token(secret) | AuthMode::Password(secret) => Some(secret),
+            AuthMode::None => None,
+        }
+    }
+
+    /// The counters of the process.
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The operations, for tests and benches that need no socket.
+    #[doc(hidden)]
+    pub const fn dispatch(&self) -> &Arc<Dispatch> {
+        &self.dispatch
+    }
+
+    /// Begins to wind down: no new work, running streams finish within the drain budget.
+    pub fn shutdown(&self) {
+        self.drain.advance(Phase::Draining);
+    }
+
+    /// Stops at once: what runs is settled by the next start.
+    pub fn shutdown_now(&self) {
+        self.drain.advance(Phase::Stopped);
+    }
+
+    /// Waits until everything is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn closed(&self) {
+        let mut closed = self.closed.clone();
+        // A sender that is gone has closed everything, or never will.
+        closed.wait_for(|closed| *closed).await.ok();
+    }
+}
+
+impl GatewayBuilder {
+    /// Lets `agent` answer for the configured agent `id`.
+    #[must_use]
+    pub fn agent(mut self, id: AgentId, agent: AgentRef) -> Self {
+        self.agents.insert(id, agent);
+        self
+    }
+
+    /// Where `logs.tail` reads.
+    #[must_use]
+    pub fn log_lines(mut self, lines: Arc<dyn LogView>) -> Self {
+        self.log_lines = lines;
+        self
+    }
+
+    /// Listens on a socket that is open already, instead of the configured address.
+    #[must_use]
+    pub fn listener(mut self, listener: std::net::TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Keeps sessions and runs in `ledger` instead of the state directory.
+    #[must_use]
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// Tells the time by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Binds, opens the store, settles what an earlier process left, and serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; the port and the state directory are free again then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the start.
+    pub async fn start(self) -> Result<Gateway, StartError> {
+        // Nothing on the disk is touched before the port is ours.
+        let listener = bind(self.config.listen.socket_addr(), self.listener).await?;
+        let addr = local_addr(&listener, self.config.listen.socket_addr())?;
+        let metrics = Arc::new(Metrics::default());
+        let ledger = match self.ledger {
+            Some(ledger) => ledger,
+            None => open_ledger(&self.config.store, &metrics).await?,
+        };
+        let settled = recover::recover(&ledger, &self.clock).await.map_err(StartError::Recover)?;
+        if settled > 0 {
+            tracing::warn!(runs = settled, "runs of an earlier process ended as interrupted");
+        }
+        let root = Root {
+            config: self.config,
+            agents: self.agents,
+            log_lines: self.log_lines,
+            clock: self.clock,
+            ids: self.ids,
+            ledger,
+            metrics,
+            drain: Drain::new(),
+            tasks: Tasks::new(),
+            bus: Arc::new(InProcessBus::new()),
+        };
+        Ok(root.serve(listener, addr))
+    }
+}
+
+/// Everything that is shared while the parts are put together.
+struct Root {
+    config: Config,
+    agents: HashMap<AgentId, AgentRef>,
+    log_lines: Arc<dyn LogView>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    ledger: Arc<dyn Ledger>,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    tasks: Tasks,
+    bus: Arc<InProcessBus>,
+}
+
+impl Root {
+    fn serve(mut self, listener: TcpListener, addr: SocketAddr) -> Gateway {
+        let logs = Arc::new(Logs::new(self.config.logs));
+        let rates = Arc::new(Rates::new(RateConfig::default()));
+        let auth =
+            Arc::new(Authenticator::new(self.config.auth.clone(), Arc::clone(&self.metrics)));
+        let scheduler = self.scheduler(&logs);
+        self.bus.set_control(Arc::new(scheduler.clone()));
+        let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
+        let transport = self.transport(&dispatch, &auth, &rates);
+        let goodbye = transport.native().closed();
+        self.tasks.spawn("listener", transport.serve(listener));
+        self.housekeeping(&logs, &rates);
+        let (close, closed) = watch::channel(false);
+        let stopper = Stopper {
+            drain: self.drain.clone(),
+            tasks: self.tasks.clone(),
+            scheduler,
+            logs,
+            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            ledger: Arc::clone(&self.ledger),
+            budget: self.config.drain,
+        };
+        // Outside of `Tasks`, whose end it waits for.
+        let stop_tasks = Tasks::new();
+        let drain = self.drain.clone();
+        stop_tasks.spawn("stopper", async move {
+            drain.reached(Phase::Draining).await;
+            stopper.wind_down(goodbye).await;
+            close.send_replace(true);
+        });
+        self.drain.advance(Phase::Running);
+        Gateway {
+            addr,
+            auth: self.config.auth.mode.clone(),
+            drain: self.drain,
+            metrics: self.metrics,
+            dispatch,
+            closed,
+        }
+    }
+
+    fn scheduler(&self, logs: &Arc<Logs>) -> SchedulerHandle {
+        let parts = SchedulerParts {
+            tasks: self.tasks.clone(),
+            drain: self.drain.clone(),
+            ledger: Arc::clone(&self.ledger),
+            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            logs: Arc::clone(logs),
+            backends: Arc::new(Backends::new()),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            metrics: Arc::clone(&self.metrics),
+        };
+        SchedulerHandle::start(&self.config.scheduler, parts)
+    }
+
+    fn dispatch(
+        &mut self,
+        logs: &Arc<Logs>,
+        scheduler: &SchedulerHandle,
+        rates: &Arc<Rates>,
+    ) -> Dispatch {
+        let catalog = self.catalog();
+        Dispatch::new(Parts {
+            scheduler: scheduler.clone(),
+            queue: self.config.scheduler.queue,
+            ledger: Arc::clone(&self.ledger),
+            logs: Arc::clone(logs),
+            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            agents: Arc::new(catalog),
+            config: Arc::clone(&self.config.view) as Arc<dyn crate::dispatch::ConfigView>,
+            log_lines: Arc::clone(&self.log_lines),
+            rates: Arc::clone(rates),
+            drain: self.drain.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+
+    fn catalog(&mut self) -> Catalog {
+        let tasks = self.tasks.clone();
+        let client = ModelClient::new(
+            move |task| {
+                tasks.spawn("upstream", task);
+            },
+            Arc::clone(&self.metrics),
+        );
+        let mut given = std::mem::take(&mut self.agents);
+        Catalog::new(&self.config.agents, |agent| {
+            given.remove(&agent.id).unwrap_or_else(|| backend(agent, &client))
+        })
+    }
+
+    fn transport(
+        &self,
+        dispatch: &Arc<Dispatch>,
+        auth: &Arc<Authenticator>,
+        rates: &Arc<Rates>,
+    ) -> Transport {
+        let http = HttpFront::new(HttpParts {
+            dispatch: Arc::clone(dispatch),
+            auth: Arc::clone(auth),
+            drain: self.drain.clone(),
+            tasks: self.tasks.clone(),
+            config: self.config.transport.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+        });
+        Transport::new(TransportParts {
+            http,
+            dispatch: Arc::clone(dispatch),
+            auth: Arc::clone(auth),
+            rates: Arc::clone(rates),
+            drain: self.drain.clone(),
+            tasks: self.tasks.clone(),
+            config: self.config.transport.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+
+    /// Forgets what has had its time: logs of ended runs, rate counters, old sessions and runs.
+    fn housekeeping(&self, logs: &Arc<Logs>, rates: &Arc<Rates>) {
+        let (logs, rates) = (Arc::clone(logs), Arc::clone(rates));
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
+        let (drain, retention) = (self.drain.clone(), self.config.store.retention);
+        self.tasks.spawn("housekeeping", async move {
+            let mut ticks = interval(HOUSEKEEPING);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = drain.reached(Phase::Closing) => return,
+                    _tick = ticks.tick() => {}
+                }
+                logs.sweep(Instant::now());
+                rates.sweep();
+                if let Err(error) = ledger.prune(retention, clock.now_ms()).await {
+                    tracing::warn!(%error, "old sessions and runs were not pruned");
+                }
+            }
+        });
+    }
+}
+
+fn backend(config: &AgentConfig, client: &ModelClient) -> AgentRef {
+    match &config.backend {
+        Backend::Sim(sim) => Arc::new(SimAgent::new(sim.clone())),
+        Backend::Model(model) => Arc::new(ModelAgent::new(model.clone(), client.clone())),
+        Backend::Unavailable(reason) => Arc::new(Unavailable::new(config, reason)),
+    }
+}
+
+async fn open_ledger(
+    store: &StoreConfig,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Ledger>, StartError> {
+    let options = OpenOptions { metrics: Arc::clone(metrics), ..OpenOptions::default() };
+    Ok(Arc::new(SqliteLedger::open(store, options).await?))
+}
+
+async fn bind(
+    address: SocketAddr,
+    given: Option<std::net::TcpListener>,
+) -> Result<TcpListener, StartError> {
+    let bound = match given {
+        Some(listener) => {
+            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))
+        }
+        None => TcpListener::bind(address).await,
+    };
+    bound.map_err(|source| StartError::Bind { address, source })
+}
+
+fn local_addr(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Bind { address: asked, source })
+}
