@@ -26,6 +26,7 @@ pub mod dispatch;
 pub mod error;
 #[doc(hidden)]
 pub mod events;
+pub mod gateway;
 pub mod ids;
 #[doc(hidden)]
 pub mod metrics;
@@ -42,6 +43,9 @@ pub mod session;
 pub mod shutdown;
 #[doc(hidden)]
 pub mod transport;
+
+pub use config::Config;
+pub use gateway::{Gateway, GatewayBuilder, StartError};
 
 /// The inside of the crate, for its own benches, fuzz targets and tests; no promise of stability.
 #[doc(hidden)]

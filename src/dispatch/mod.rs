@@ -127,6 +127,11 @@ impl Dispatch {
         &self.parts.config
     }
 
+    /// The rate limits every front keeps to.
+    pub fn rates(&self) -> &Arc<Rates> {
+        &self.parts.rates
+    }
+
     /// The newest lines of the process's log.
     pub fn log_tail(&self, query: LogTailQuery) -> LogTail {
         self.parts.log_lines.tail(query)

@@ -24,9 +24,15 @@ impl Catalog {
         config: &AgentsConfig,
         mut backend: impl FnMut(&AgentConfig) -> AgentRef,
     ) -> Self {
-        let entries: Vec<_> =
-            config.list.iter().map(|agent| Arc::new(entry(agent, backend(agent)))).collect();
-        let by_id = entries.iter().map(|entry| (entry.id.clone(), Arc::clone(entry))).collect();
+        let entries: Vec<_> = config
+            .list
+            .iter()
+            .map(|agent| Arc::new(entry(agent, backend(agent))))
+            .collect();
+        let by_id = entries
+            .iter()
+            .map(|entry| (entry.id.clone(), Arc::clone(entry)))
+            .collect();
         Self {
             entries,
             by_id,
@@ -55,7 +61,10 @@ impl AgentCatalog for Catalog {
     }
 
     fn alias(&self, model: &str) -> Option<AgentId> {
-        self.aliases.iter().find(|(name, _)| **name == *model).map(|(_, id)| id.clone())
+        self.aliases
+            .iter()
+            .find(|(name, _)| **name == *model)
+            .map(|(_, id)| id.clone())
     }
 }
 

@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::agent::AgentRef;
-use crate::agent::model::{ModelAgent, ModelClient};
 use crate::agent::sim::SimAgent;
 use crate::auth::{AuthMode, Authenticator, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
@@ -202,9 +201,14 @@ impl GatewayBuilder {
             Some(ledger) => ledger,
             None => open_ledger(&self.config.store, &metrics).await?,
         };
-        let settled = recover::recover(&ledger, &self.clock).await.map_err(StartError::Recover)?;
+        let settled = recover::recover(&ledger, &self.clock)
+            .await
+            .map_err(StartError::Recover)?;
         if settled > 0 {
-            tracing::warn!(runs = settled, "runs of an earlier process ended as interrupted");
+            tracing::warn!(
+                runs = settled,
+                "runs of an earlier process ended as interrupted"
+            );
         }
         let root = Root {
             config: self.config,
@@ -240,13 +244,15 @@ impl Root {
     fn serve(mut self, listener: TcpListener, addr: SocketAddr) -> Gateway {
         let logs = Arc::new(Logs::new(self.config.logs));
         let rates = Arc::new(Rates::new(RateConfig::default()));
-        let auth =
-            Arc::new(Authenticator::new(self.config.auth.clone(), Arc::clone(&self.metrics)));
+        let auth = Arc::new(Authenticator::new(
+            self.config.auth.clone(),
+            Arc::clone(&self.metrics),
+        ));
         let scheduler = self.scheduler(&logs);
         self.bus.set_control(Arc::new(scheduler.clone()));
         let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
-        let transport = self.transport(&dispatch, &auth, &rates);
-        let goodbye = transport.native().closed();
+        let transport = self.transport(&dispatch, &auth);
+        let goodbye = std::future::ready(());
         self.tasks.spawn("listener", transport.serve(listener));
         self.housekeeping(&logs, &rates);
         let (close, closed) = watch::channel(false);
@@ -318,25 +324,13 @@ impl Root {
     }
 
     fn catalog(&mut self) -> Catalog {
-        let tasks = self.tasks.clone();
-        let client = ModelClient::new(
-            move |task| {
-                tasks.spawn("upstream", task);
-            },
-            Arc::clone(&self.metrics),
-        );
         let mut given = std::mem::take(&mut self.agents);
         Catalog::new(&self.config.agents, |agent| {
-            given.remove(&agent.id).unwrap_or_else(|| backend(agent, &client))
+            given.remove(&agent.id).unwrap_or_else(|| backend(agent))
         })
     }
 
-    fn transport(
-        &self,
-        dispatch: &Arc<Dispatch>,
-        auth: &Arc<Authenticator>,
-        rates: &Arc<Rates>,
-    ) -> Transport {
+    fn transport(&self, dispatch: &Arc<Dispatch>, auth: &Arc<Authenticator>) -> Transport {
         let http = HttpFront::new(HttpParts {
             dispatch: Arc::clone(dispatch),
             auth: Arc::clone(auth),
@@ -350,7 +344,6 @@ impl Root {
             http,
             dispatch: Arc::clone(dispatch),
             auth: Arc::clone(auth),
-            rates: Arc::clone(rates),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
             config: self.config.transport.clone(),
@@ -384,10 +377,12 @@ impl Root {
     }
 }
 
-fn backend(config: &AgentConfig, client: &ModelClient) -> AgentRef {
+fn backend(config: &AgentConfig) -> AgentRef {
     match &config.backend {
         Backend::Sim(sim) => Arc::new(SimAgent::new(sim.clone())),
-        Backend::Model(model) => Arc::new(ModelAgent::new(model.clone(), client.clone())),
+        Backend::Model(_model) => {
+            Arc::new(Unavailable::new(config, &"model agents come next".into()))
+        }
         Backend::Unavailable(reason) => Arc::new(Unavailable::new(config, reason)),
     }
 }
@@ -396,7 +391,10 @@ async fn open_ledger(
     store: &StoreConfig,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<dyn Ledger>, StartError> {
-    let options = OpenOptions { metrics: Arc::clone(metrics), ..OpenOptions::default() };
+    let options = OpenOptions {
+        metrics: Arc::clone(metrics),
+        ..OpenOptions::default()
+    };
     Ok(Arc::new(SqliteLedger::open(store, options).await?))
 }
 
@@ -405,14 +403,17 @@ async fn bind(
     given: Option<std::net::TcpListener>,
 ) -> Result<TcpListener, StartError> {
     let bound = match given {
-        Some(listener) => {
-            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))
-        }
+        Some(listener) => listener
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(listener)),
         None => TcpListener::bind(address).await,
     };
     bound.map_err(|source| StartError::Bind { address, source })
 }
 
 fn local_addr(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Bind { address: asked, source })
+    listener.local_addr().map_err(|source| StartError::Bind {
+        address: asked,
+        source,
+    })
 }

@@ -39,8 +39,11 @@ impl Stopper {
     /// closes the store. `Phase::Stopped` at any time ends it early.
     pub(super) async fn wind_down(self, goodbye: impl Future<Output = ()>) {
         self.drain.advance(Phase::Draining);
-        tracing::info!(budget_seconds = self.budget.as_secs(), runs = self.logs.live().len(),
-            "draining: no new work is taken");
+        tracing::info!(
+            budget_seconds = self.budget.as_secs(),
+            runs = self.logs.live().len(),
+            "draining: no new work is taken"
+        );
         let orderly = async {
             self.scheduler.drain().await;
             if !self.runs_end(self.budget).await {

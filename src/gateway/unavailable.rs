@@ -19,7 +19,10 @@ pub(super) struct Unavailable {
 impl Unavailable {
     /// A stand-in for the agent of `config`.
     pub(super) fn new(config: &AgentConfig, reason: &Arc<str>) -> Self {
-        let none = || ModelRef { provider: "none".into(), model: "none".into() };
+        let none = || ModelRef {
+            provider: "none".into(),
+            model: "none".into(),
+        };
         Self {
             model: config.models.first().cloned().unwrap_or_else(none),
             reason: Arc::clone(reason),
