@@ -49,6 +49,14 @@ impl EncodedEvent {
         let mut head = serde_json::to_string(&frame).map_err(EncodeError::NotJson)?;
         // The closing brace comes after the number.
         head.pop();
+        Self::from_head(name, head)
+    }
+
+    /// Takes an event that was written by hand: its frame up to the end of the payload.
+    ///
+    /// # Errors
+    /// The frame is too long.
+    pub(super) fn from_head(name: &'static str, head: String) -> Result<Self, EncodeError> {
         let event = Self {
             name,
             head: head.into(),
@@ -58,6 +66,11 @@ impl EncodedEvent {
             return Err(EncodeError::TooLarge);
         }
         Ok(event)
+    }
+
+    /// The frame up to the end of the payload.
+    pub(super) fn head(&self) -> &str {
+        &self.head
     }
 
     /// The same event with versions of gateway-wide state.

@@ -25,6 +25,12 @@ pub fn visible_text(text: &str) -> Option<&str> {
     (!shown.trim_start().is_empty() && !is_silent(shown)).then_some(shown)
 }
 
+/// What there is to show of an answer that is not complete: as [`visible_text`], and nothing while
+/// it may still become the silent reply.
+pub fn visible_so_far(text: &str) -> Option<&str> {
+    visible_text(text).filter(|_shown| !SILENT_REPLY.starts_with(text.trim_start()))
+}
+
 /// The stop reason of an answer that ended by itself.
 pub const fn finish_stop_reason(reason: FinishReason) -> &'static str {
     match reason {
@@ -181,6 +187,10 @@ mod tests {
         check(" \n", None);
         check(" NO_REPLY\n", None);
         check("NO_REPLY now", Some("NO_REPLY now"));
+        assert_eq!(visible_so_far("\nNO_RE"), None);
+        assert_eq!(visible_so_far("NO_REPLIES "), Some("NO_REPLIES"));
+        assert_eq!(visible_so_far("NO "), Some("NO"));
+        assert_eq!(visible_text("NO_RE"), Some("NO_RE"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::ids::{EntryId, SessionId, WireId};
 use crate::protocol::methods::agent::{FinishedRun, RunStatus};
 use crate::protocol::methods::attachment::Attachment;
 use crate::protocol::methods::sessions::SessionDefaults;
-use crate::protocol::outcome::{stop_reason, visible_text};
+use crate::protocol::outcome::{stop_reason, visible_so_far};
 use crate::protocol::params::{Few, params};
 use crate::protocol::row::SessionRow;
 use crate::protocol::{Bounded, NonEmpty, Text};
@@ -509,7 +509,7 @@ impl InFlightRun {
     pub fn new(run: &WireId, text: &str, started_at_ms: Option<u64>) -> Self {
         Self {
             run_id: run.as_str().to_owned(),
-            text: visible_text(text).unwrap_or_default().to_owned(),
+            text: visible_so_far(text).unwrap_or_default().to_owned(),
             started_at: started_at_ms,
             session_abortable: Some(true),
         }

@@ -1,12 +1,12 @@
-//! Writes payloads of run events: one buffer, ids escaped once per run, long text copied once.
+//! Writes the frames of run events: one buffer, ids escaped once per run, long text copied once.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ids::SessionId;
+use crate::protocol::events::Event;
 use crate::protocol::events::agent::{AgentStream, Lifecycle};
 use crate::protocol::outcome::{ErrorDetail, ErrorKind};
 use crate::run::{Front, RunInfo};
@@ -16,11 +16,11 @@ use super::text::{PacedText, push_escaped};
 /// Longest arguments or result of a tool in an event, in bytes; longer ones are left out.
 const TOOL_BYTES_MAX: usize = 256 * 1024;
 
-/// What all payloads of a run share.
+/// What all frames of a run share.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    /// `{"runId":…,"sessionKey":…,"agentId":…`
-    head: String,
+    /// `"runId":…,"sessionKey":…,"agentId":…`
+    members: String,
     /// Where the session key stands in it, without quotes.
     key_span: Range<usize>,
     /// `,"sessionId":…`, or nothing.
@@ -35,15 +35,15 @@ impl Encoder {
     pub(super) fn new(info: &RunInfo, session_id: Option<SessionId>) -> Self {
         let mut run = String::new();
         push_escaped(&mut run, info.wire_id.as_str());
-        let mut head = format!(r#"{{"runId":"{run}","sessionKey":""#);
-        let start = head.len();
-        push_escaped(&mut head, info.session.as_str());
-        let key_span = start..head.len();
-        head.push_str(r#"","agentId":""#);
-        push_escaped(&mut head, info.agent.as_str());
-        head.push('"');
+        let mut members = format!(r#""runId":"{run}","sessionKey":""#);
+        let start = members.len();
+        push_escaped(&mut members, info.session.as_str());
+        let key_span = start..members.len();
+        members.push_str(r#"","agentId":""#);
+        push_escaped(&mut members, info.agent.as_str());
+        members.push('"');
         Self {
-            head,
+            members,
             key_span,
             session_id: session_id
                 .map(|id| format!(r#","sessionId":"{id}""#))
@@ -57,22 +57,24 @@ impl Encoder {
         }
     }
 
-    pub(super) fn key_span(&self) -> Range<usize> {
-        self.key_span.clone()
+    /// Where the session key stands in a frame of an event, without quotes.
+    pub(super) fn key_span(&self, event: Event) -> Range<usize> {
+        let offset = Opening::of(event).length();
+        offset + self.key_span.start..offset + self.key_span.end
     }
 
     /// An `agent` event.
-    pub(super) fn agent(&self, seq: u64, ts: u64, body: &AgentStream) -> Arc<str> {
-        let mut payload = self.begin(seq, 256);
+    pub(super) fn agent(&self, seq: u64, ts: u64, body: &AgentStream) -> String {
+        let mut payload = self.begin(Event::Agent, seq, 256);
         self.push_agent_members(&mut payload, ts);
         push_members(&mut payload, body);
         payload.push('}');
-        payload.into()
+        payload
     }
 
     /// A lifecycle event, with the escaped answer to repeat in it.
-    pub(super) fn end(&self, seq: u64, ts: u64, data: &Lifecycle, reply: Option<&str>) -> Arc<str> {
-        let mut payload = self.begin(seq, 512 + reply.map_or(0, str::len));
+    pub(super) fn end(&self, seq: u64, ts: u64, data: &Lifecycle, reply: Option<&str>) -> String {
+        let mut payload = self.begin(Event::Agent, seq, 512 + reply.map_or(0, str::len));
         payload.push_str(&self.session_id);
         self.push_agent_members(&mut payload, ts);
         payload.push_str(r#","stream":"lifecycle","data":{"#);
@@ -84,12 +86,12 @@ impl Encoder {
             payload.push_str(r#""}"#);
         }
         payload.push_str("}}");
-        payload.into()
+        payload
     }
 
     /// An `agent` event with more answer text.
-    pub(super) fn assistant(&self, seq: u64, ts: u64, text: &PacedText) -> Arc<str> {
-        let mut payload = self.begin(seq, text.bytes() + text.pending().len() + 256);
+    pub(super) fn assistant(&self, seq: u64, ts: u64, text: &PacedText) -> String {
+        let mut payload = self.begin(Event::Agent, seq, text.bytes() + text.pending().len() + 256);
         self.push_agent_members(&mut payload, ts);
         payload.push_str(r#","stream":"assistant","data":{"text":""#);
         payload.push_str(text.shown());
@@ -98,39 +100,39 @@ impl Encoder {
         payload.push_str(r#"","itemId":""#);
         payload.push_str(&self.item_id);
         payload.push_str(r#""}}"#);
-        payload.into()
+        payload
     }
 
     /// An `agent` event with more reasoning.
-    pub(super) fn thinking(&self, seq: u64, ts: u64, text: &PacedText) -> Arc<str> {
-        let mut payload = self.begin(seq, text.bytes() + text.pending().len() + 256);
+    pub(super) fn thinking(&self, seq: u64, ts: u64, text: &PacedText) -> String {
+        let mut payload = self.begin(Event::Agent, seq, text.bytes() + text.pending().len() + 256);
         self.push_agent_members(&mut payload, ts);
         payload.push_str(r#","stream":"thinking","data":{"text":""#);
         payload.push_str(text.shown());
         payload.push_str(r#"","delta":""#);
         payload.push_str(text.pending());
         payload.push_str(r#""}}"#);
-        payload.into()
+        payload
     }
 
     /// A `chat` event with more answer text.
-    pub(super) fn delta(&self, seq: u64, ts: u64, text: &PacedText) -> Arc<str> {
-        let mut payload = self.begin(seq, text.bytes() + text.pending().len() + 256);
+    pub(super) fn delta(&self, seq: u64, ts: u64, text: &PacedText) -> String {
+        let mut payload = self.begin(Event::Chat, seq, text.bytes() + text.pending().len() + 256);
         payload.push_str(r#","state":"delta","deltaText":""#);
         payload.push_str(text.pending());
         payload.push('"');
         push_message(&mut payload, text.shown(), ts);
         payload.push('}');
-        payload.into()
+        payload
     }
 
     /// A `chat` event that says what the run is about to do.
-    pub(super) fn status(&self, seq: u64, phase: &str) -> Arc<str> {
-        let mut payload = self.begin(seq, 64);
+    pub(super) fn status(&self, seq: u64, phase: &str) -> String {
+        let mut payload = self.begin(Event::Chat, seq, 64);
         payload.push_str(r#","state":"status","phase":""#);
         payload.push_str(phase);
         payload.push_str(r#""}"#);
-        payload.into()
+        payload
     }
 
     /// A `chat` event that ends the answer, with the escaped text and its time.
@@ -140,8 +142,12 @@ impl Encoder {
         state: &str,
         stop_reason: Option<&str>,
         message: Option<(&str, u64)>,
-    ) -> Arc<str> {
-        let mut payload = self.begin(seq, 256 + message.map_or(0, |(text, _)| text.len()));
+    ) -> String {
+        let mut payload = self.begin(
+            Event::Chat,
+            seq,
+            256 + message.map_or(0, |(text, _)| text.len()),
+        );
         payload.push_str(r#","state":""#);
         payload.push_str(state);
         payload.push('"');
@@ -154,7 +160,7 @@ impl Encoder {
             push_message(&mut payload, text, ts);
         }
         payload.push('}');
-        payload.into()
+        payload
     }
 
     /// A `chat` event that says the run failed.
@@ -164,7 +170,7 @@ impl Encoder {
         message: &str,
         kind: Option<ErrorKind>,
         detail: Option<&ErrorDetail>,
-    ) -> Arc<str> {
+    ) -> String {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Failure<'a> {
@@ -175,7 +181,7 @@ impl Encoder {
             #[serde(skip_serializing_if = "Option::is_none")]
             error_detail: Option<&'a ErrorDetail>,
         }
-        let mut payload = self.begin(seq, 256);
+        let mut payload = self.begin(Event::Chat, seq, 256);
         let failure = Failure {
             state: "error",
             error_message: message,
@@ -184,12 +190,14 @@ impl Encoder {
         };
         push_members(&mut payload, &failure);
         payload.push('}');
-        payload.into()
+        payload
     }
 
-    fn begin(&self, seq: u64, more: usize) -> String {
-        let mut payload = String::with_capacity(self.head.len() + more);
-        payload.push_str(&self.head);
+    fn begin(&self, event: Event, seq: u64, more: usize) -> String {
+        let opening = Opening::of(event);
+        let mut payload = String::with_capacity(opening.length() + self.members.len() + more);
+        opening.push_to(&mut payload);
+        payload.push_str(&self.members);
         payload.push_str(r#","seq":"#);
         push_number(&mut payload, seq);
         payload
@@ -199,6 +207,27 @@ impl Encoder {
         payload.push_str(r#","ts":"#);
         push_number(payload, ts);
         payload.push_str(self.heartbeat);
+    }
+}
+
+/// How the frame of an event opens, up to the first member of its payload.
+struct Opening([&'static str; 3]);
+
+impl Opening {
+    const fn of(event: Event) -> Self {
+        Self([
+            r#"{"type":"event","event":""#,
+            event.name(),
+            r#"","payload":{"#,
+        ])
+    }
+
+    fn length(&self) -> usize {
+        self.0.iter().map(|part| part.len()).sum()
+    }
+
+    fn push_to(&self, frame: &mut String) {
+        self.0.iter().for_each(|part| frame.push_str(part));
     }
 }
 

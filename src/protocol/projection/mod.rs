@@ -11,7 +11,6 @@ mod text;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ids::{RunId, SessionId, SessionKey};
@@ -19,6 +18,7 @@ use crate::protocol::events::Event;
 use crate::protocol::events::agent::{AgentStream, Lifecycle, RunStatusData, ToolData, UsageData};
 use crate::protocol::methods::agent::{LIVENESS_WORKING, TERMINAL_REPLY_BYTES_MAX};
 use crate::protocol::outcome::{ErrorDetail, ErrorKind, stop_reason, timeout_phase};
+use crate::protocol::{EncodeError, EncodedEvent, FRAME_BYTES_MAX};
 use crate::run::{self, Front, ModelRef, Outcome, RunError, RunInfo, Terminal};
 
 use encode::{Encoder, bounded_value};
@@ -34,6 +34,13 @@ pub const STRETCH_BYTES: usize = 64 * 1024;
 /// Most reasoning text that is shown; what comes after is left out.
 const THINKING_BYTES_MAX: usize = 256 * 1024;
 
+/// Longest message of a failure that is shown, in characters.
+const ERROR_CHARS_MAX: usize = 4_000;
+
+/// Most escaped text in one frame. Text that escapes to more (it would have to be megabytes of
+/// control characters) is not streamed; its end is told without it and the transcript has it.
+const TEXT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
+
 /// When something happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -44,33 +51,37 @@ pub struct Moment {
 }
 
 /// An event ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Projected {
     /// Which event it is.
     pub event: Event,
-    /// Its payload, encoded.
-    pub payload: Arc<str>,
+    /// The event, encoded.
+    pub encoded: EncodedEvent,
     /// Who gets it.
     pub receivers: Receivers,
     /// What it tells.
     pub kind: Kind,
     /// Whether a reader that is too slow loses it rather than its connection.
     pub droppable: bool,
+    /// Whether nothing of the run follows.
+    pub is_last: bool,
     key_span: Range<usize>,
 }
 
 impl Projected {
-    /// The payload with another session key: protocol 3 clients compare the key with what they
-    /// sent in `chat.send`.
-    pub fn with_session_key(&self, key: &str) -> Arc<str> {
+    /// The event with another session key: protocol 3 clients compare the key with what they sent
+    /// in `chat.send`.
+    ///
+    /// # Errors
+    /// The frame becomes too long.
+    pub fn with_session_key(&self, key: &str) -> Result<EncodedEvent, EncodeError> {
         let Range { start, end } = self.key_span;
-        let before = self.payload.get(..start).unwrap_or_default();
-        let after = self.payload.get(end..).unwrap_or_default();
-        let mut payload = String::with_capacity(self.payload.len() + key.len());
-        payload.push_str(before);
-        text::push_escaped(&mut payload, key);
-        payload.push_str(after);
-        payload.into()
+        let head = self.encoded.head();
+        let mut frame = String::with_capacity(head.len() + key.len());
+        frame.push_str(head.get(..start).unwrap_or_default());
+        text::push_escaped(&mut frame, key);
+        frame.push_str(head.get(end..).unwrap_or_default());
+        EncodedEvent::from_head(self.event.name(), frame)
     }
 }
 
@@ -249,6 +260,9 @@ impl RunProjection {
             }
         }
         self.ended = true;
+        if let Some(last) = self.out.back_mut() {
+            last.is_last = true;
+        }
         self.text = PacedText::default();
         self.thinking = PacedText::default();
     }
@@ -280,9 +294,10 @@ impl RunProjection {
         }
     }
 
-    /// Whether there is answer text to send, and no chance any more that the answer is silent.
+    /// Whether there is answer text to send, no chance any more that the answer is silent, and room
+    /// for it in a frame.
     const fn has_text(&self) -> bool {
-        self.text.has_pending() && self.silence.is_broken()
+        self.text.has_pending() && self.silence.is_broken() && self.text.fits(TEXT_BYTES_MAX)
     }
 
     fn interval(&self) -> Duration {
@@ -304,9 +319,9 @@ impl RunProjection {
     fn flush(&mut self, at: Moment) {
         if self.thinking.has_pending() {
             self.seq += 1;
-            let payload = self.encoder.thinking(self.seq, at.wall_ms, &self.thinking);
+            let frame = self.encoder.thinking(self.seq, at.wall_ms, &self.thinking);
             self.thinking.mark_sent();
-            self.push_agent(payload, Kind::Thinking);
+            self.push_agent(frame, Kind::Thinking);
             self.last_sent = Some(at.now);
         }
         if self.has_text() {
@@ -340,17 +355,17 @@ impl RunProjection {
         self.flush(at);
         self.seq += 1;
         let data = AgentStream::Usage(UsageData { output_tokens });
-        let payload = self.encoder.agent(self.seq, at.wall_ms, &data);
-        self.push_agent(payload, Kind::Progress);
+        let frame = self.encoder.agent(self.seq, at.wall_ms, &data);
+        self.push_agent(frame, Kind::Progress);
     }
 
     fn push_tool(&mut self, at: Moment, data: impl FnOnce() -> ToolData) {
         self.flush(at);
         self.seq += 1;
         let data = AgentStream::Tool(data());
-        let payload = self.encoder.agent(self.seq, at.wall_ms, &data);
+        let frame = self.encoder.agent(self.seq, at.wall_ms, &data);
         let receivers = Receivers::ToolRecipients(self.run);
-        self.push(Event::Agent, payload, receivers, Kind::Tool);
+        self.push(Event::Agent, frame, receivers, Kind::Tool);
     }
 
     fn push_end(&mut self, terminal: &Terminal, at: Moment) {
@@ -369,8 +384,8 @@ impl RunProjection {
         let reply = self
             .shown()
             .filter(|text| text.len() <= TERMINAL_REPLY_BYTES_MAX);
-        let payload = self.encoder.end(self.seq, at.wall_ms, &end, reply);
-        self.push_agent(payload, Kind::Terminal);
+        let frame = self.encoder.end(self.seq, at.wall_ms, &end, reply);
+        self.push_agent(frame, Kind::Terminal);
     }
 
     fn push_stopped(&mut self, terminal: &Terminal, at: Moment) {
@@ -385,73 +400,80 @@ impl RunProjection {
             terminal_reply: None,
             execution_settled: None,
         };
-        let payload = self.encoder.end(self.seq, at.wall_ms, &end, None);
-        self.push_agent(payload, Kind::Terminal);
+        let frame = self.encoder.end(self.seq, at.wall_ms, &end, None);
+        self.push_agent(frame, Kind::Terminal);
     }
 
     fn push_error(&mut self, error: &RunError, terminal: &Terminal, at: Moment) {
         let detail = ErrorDetail::new(error, self.model.as_ref());
+        let message: String = error.message.chars().take(ERROR_CHARS_MAX).collect();
         let lifecycle = Lifecycle::Error {
-            error: error.message.as_ref().to_owned(),
+            error: message.clone(),
             started_at: terminal.started_at_ms,
             ended_at: terminal.ended_at_ms,
             error_observation: detail.clone(),
             execution_settled: true,
         };
         self.seq += 1;
-        let payload = self.encoder.end(self.seq, at.wall_ms, &lifecycle, None);
-        self.push_agent(payload, Kind::Terminal);
+        let frame = self.encoder.end(self.seq, at.wall_ms, &lifecycle, None);
+        self.push_agent(frame, Kind::Terminal);
         let kind = ErrorKind::of(error.code);
-        let payload = self
+        let frame = self
             .encoder
-            .chat_error(self.seq, &error.message, kind, detail.as_ref());
-        self.push_chat(payload, Kind::Terminal, false);
+            .chat_error(self.seq, &message, kind, detail.as_ref());
+        self.push_chat(frame, Kind::Terminal, false);
     }
 
     fn push_chat_end(&mut self, state: &str, reason: Option<&str>, at: Moment) {
         let message = self.shown();
-        let payload = self.encoder.chat_end(
+        let frame = self.encoder.chat_end(
             self.seq,
             state,
             reason,
             message.map(|text| (text, at.wall_ms)),
         );
-        self.push_chat(payload, Kind::Terminal, false);
+        self.push_chat(frame, Kind::Terminal, false);
     }
 
     /// The answer shown so far, escaped; `None` when it is empty or silent.
     fn shown(&self) -> Option<&str> {
         let text = self.text.shown();
-        (!text.is_empty() && self.silence.is_broken()).then_some(text)
+        let fits = text.len() <= TEXT_BYTES_MAX;
+        (!text.is_empty() && fits && self.silence.is_broken()).then_some(text)
     }
 
     fn push_lifecycle(&mut self, data: &Lifecycle, at_ms: u64) {
         self.seq += 1;
-        let payload = self.encoder.end(self.seq, at_ms, data, None);
-        self.push_agent(payload, Kind::Progress);
+        let frame = self.encoder.end(self.seq, at_ms, data, None);
+        self.push_agent(frame, Kind::Progress);
     }
 
-    fn push_agent(&mut self, payload: Arc<str>, kind: Kind) {
+    fn push_agent(&mut self, frame: String, kind: Kind) {
         let receivers = Receivers::Session(self.session.clone());
-        self.push(Event::Agent, payload, receivers, kind);
+        self.push(Event::Agent, frame, receivers, kind);
     }
 
-    fn push_chat(&mut self, payload: Arc<str>, kind: Kind, droppable: bool) {
+    fn push_chat(&mut self, frame: String, kind: Kind, droppable: bool) {
         let receivers = Receivers::Session(self.session.clone());
-        self.push(Event::Chat, payload, receivers, kind);
+        self.push(Event::Chat, frame, receivers, kind);
         if let Some(last) = self.out.back_mut() {
             last.droppable = droppable;
         }
     }
 
-    fn push(&mut self, event: Event, payload: Arc<str>, receivers: Receivers, kind: Kind) {
+    fn push(&mut self, event: Event, frame: String, receivers: Receivers, kind: Kind) {
+        // Text is bounded above and everything else is small, so every frame fits.
+        let Ok(encoded) = EncodedEvent::from_head(event.name(), frame) else {
+            return;
+        };
         self.out.push_back(Projected {
             event,
-            payload,
+            encoded,
             receivers,
             kind,
             droppable: false,
-            key_span: self.encoder.key_span(),
+            is_last: false,
+            key_span: self.encoder.key_span(event),
         });
     }
 }

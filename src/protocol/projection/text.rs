@@ -37,6 +37,11 @@ impl PacedText {
         self.shown > self.sent
     }
 
+    /// Whether all text and what was not sent of it are together at most this long, escaped.
+    pub(super) const fn fits(&self, bytes_max: usize) -> bool {
+        self.shown + (self.shown - self.sent) <= bytes_max
+    }
+
     /// All text to show.
     pub(super) fn shown(&self) -> &str {
         self.escaped.get(..self.shown).unwrap_or_default()
