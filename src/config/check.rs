@@ -297,6 +297,7 @@ mod tests {
         (kept, messages.collect())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tables read better this way")]
     fn check_messages(text: &str, expected: &[(&str, &str)], kept: Json) {
         let (found, messages) = run(text);
         let messages: Vec<_> = messages

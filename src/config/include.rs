@@ -262,6 +262,7 @@ mod tests {
         (value.map(|value| value.to_json()), messages.collect())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tables read better this way")]
     fn check(files: &[(&str, &str)], expected: serde_json::Value) {
         let (value, messages) = read(files);
         assert_eq!(messages, Vec::<String>::new());

@@ -1,7 +1,5 @@
 //! What is wrong with a configuration, as people and programs read it.
 
-use std::fmt::Write;
-
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as Header, Renderer, Snippet};
 use serde::Serialize;
 
@@ -95,18 +93,13 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let mut out = String::new();
-        for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
-            let count = self.count(severity);
-            if count > 0 {
-                let comma = if out.is_empty() { "" } else { ", " };
-                let plural = if count == 1 { "" } else { "s" };
-                // Writing to a string cannot fail.
-                let _ = write!(out, "{comma}{count} {name}{plural}");
-            }
-        }
-        out.push('\n');
-        out
+        let kinds = [(Severity::Error, "error"), (Severity::Warning, "warning")];
+        let counts = kinds.map(|(severity, name)| (self.count(severity), name));
+        let parts = counts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> = parts
+            .map(|(count, name)| format!("{count} {name}{}", if *count == 1 { "" } else { "s" }))
+            .collect();
+        format!("{}\n", parts.join(", "))
     }
 
     fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {

@@ -101,7 +101,9 @@ mod tests {
                     }
                 }
                 ("anyOf" | "oneOf", Value::Array(parts)) => {
-                    parts.iter().for_each(|part| walk(part, way, visit));
+                    for part in parts {
+                        walk(part, way, visit);
+                    }
                 }
                 ("items" | "additionalProperties", part) => walk(part, way, visit),
                 _ => {}

@@ -2,7 +2,7 @@
 //!
 //! Owns the texts of the main file and of everything it includes; knows nothing of what they say.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Which of the [`Sources`] a place is in.
@@ -34,7 +34,6 @@ pub struct Place {
 /// One file that was read.
 #[derive(Clone, Debug)]
 pub struct Source {
-    path: PathBuf,
     name: Arc<str>,
     text: Arc<str>,
 }
@@ -46,11 +45,6 @@ pub struct Sources {
 }
 
 impl Source {
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The path as it is shown.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -64,12 +58,10 @@ impl Source {
 
 impl Sources {
     /// Keeps a file and gives it an id.
-    pub fn add(&mut self, path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> FileId {
-        let path = path.into();
+    pub fn add(&mut self, path: impl AsRef<Path>, text: impl Into<Arc<str>>) -> FileId {
         let id = FileId(self.files.len());
         self.files.push(Source {
-            name: path.display().to_string().into(),
-            path,
+            name: path.as_ref().display().to_string().into(),
             text: text.into(),
         });
         id

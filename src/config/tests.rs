@@ -127,8 +127,8 @@ fn no_file_is_loopback_with_a_token_and_a_simulated_agent() {
         panic!("{:?}", agent.backend);
     };
     assert_eq!((sim.mode, &*sim.name), (SimMode::Demo, "demo"));
-    assert_eq!(agent.limits.run, Some(Duration::from_secs(600)));
-    assert_eq!(agent.limits.idle, Some(Duration::from_secs(120)));
+    assert_eq!(agent.limits.run, Some(Duration::from_mins(10)));
+    assert_eq!(agent.limits.idle, Some(Duration::from_mins(2)));
     assert_eq!(agent.limits.abort_grace, Duration::from_secs(2));
     assert_eq!(agent.limits.output_bytes_max, 4 << 20);
     assert_eq!(agent.limits.concurrent_max, 256);

@@ -148,9 +148,9 @@ mod tests {
     #[test]
     fn two_starts_at_once_agree() {
         let home = tempfile::tempdir().unwrap();
-        let make = || kept(home.path(), TokenFile::Create).unwrap().secret;
+        let start = || kept(home.path(), TokenFile::Create).unwrap().secret;
         let made: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap())

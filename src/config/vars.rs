@@ -69,6 +69,15 @@ struct Substituted {
     missing: Vec<String>,
 }
 
+impl Substituted {
+    /// Adds a variable as it is written.
+    fn push_written(&mut self, name: &str) {
+        for part in ["${", name, "}"] {
+            self.text.push_str(part);
+        }
+    }
+}
+
 fn substitute(text: &str, env: &Env) -> Substituted {
     let mut result = Substituted::default();
     let mut rest = text;
@@ -78,15 +87,14 @@ fn substitute(text: &str, env: &Env) -> Substituted {
         let escaped = from_dollar.strip_prefix("$$").and_then(braced);
         let plain = from_dollar.strip_prefix('$').and_then(braced);
         if let Some((name, after)) = escaped {
-            result.text.push_str(&format!("${{{name}}}"));
+            result.push_written(name);
             rest = after;
         } else if let Some((name, after)) = plain {
-            match env.get(name) {
-                Some(value) => result.text.push_str(value),
-                None => {
-                    result.text.push_str(&format!("${{{name}}}"));
-                    result.missing.push(name.to_owned());
-                }
+            if let Some(value) = env.get(name) {
+                result.text.push_str(value);
+            } else {
+                result.push_written(name);
+                result.missing.push(name.to_owned());
             }
             rest = after;
         } else {

@@ -323,11 +323,8 @@ impl Parser<'_> {
             Some(c) if c == close => {}
             // A comma was forgotten, or swallowed by a string: what follows reads on as if it were
             // there.
-            Some(c) if scalar::starts_part(c) => {
-                if !lenient {
-                    self.unexpected(expected);
-                }
-            }
+            Some(c) if lenient && scalar::starts_part(c) => {}
+            Some(c) if scalar::starts_part(c) => self.unexpected(expected),
             Some(_) => {
                 self.unexpected(expected);
                 self.recover(close);

@@ -113,13 +113,11 @@ impl Parser<'_> {
         let low = self.hex_digits(4).unwrap_or_default();
         let pair = [high, low].map(|unit| u16::try_from(unit).unwrap_or_default());
         let mut decoded = char::decode_utf16(pair);
-        match (decoded.next(), decoded.next()) {
-            (Some(Ok(c)), None) => Some(c),
-            _ => {
-                self.cursor = before;
-                None
-            }
+        if let (Some(Ok(c)), None) = (decoded.next(), decoded.next()) {
+            return Some(c);
         }
+        self.cursor = before;
+        None
     }
 
     fn hex_digits(&mut self, count: usize) -> Option<u32> {

@@ -1,3 +1,10 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::needless_pass_by_value,
+    reason = "tests may panic, and tables read better with values"
+)]
+
 use proptest::prelude::*;
 use serde_json::json;
 

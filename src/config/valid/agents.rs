@@ -77,12 +77,9 @@ fn default_agent(list: &[RawAgent], checks: &mut Checks<'_>) -> Option<AgentId> 
         let path = path.index(index).key("default");
         checks.fault(&path, Fault::SecondDefault);
     }
-    let agent = match (chosen, list) {
-        (Some(agent), _) | (None, [agent]) => agent,
-        (None, _) => {
-            checks.fault(&path, Fault::NoDefault);
-            return None;
-        }
+    let ((Some(agent), _) | (None, [agent])) = (chosen, list) else {
+        checks.fault(&path, Fault::NoDefault);
+        return None;
     };
     AgentId::parse(agent.id.trim()).ok()
 }
