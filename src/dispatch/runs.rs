@@ -68,7 +68,7 @@ impl Dispatch {
         let idempotency = request
             .idempotency_key
             .as_deref()
-            .map(|key| self.http_scope(caller, key, request.fingerprint))
+            .map(|key| http_scope(caller, key, request.fingerprint))
             .transpose()?;
         let kept = !matches!(request.session, HttpSession::Fresh)
             || idempotency.is_some()
@@ -247,16 +247,6 @@ impl Dispatch {
         }
     }
 
-    fn http_scope(
-        &self,
-        caller: &Caller,
-        key: &str,
-        fingerprint: [u8; 32],
-    ) -> Result<IdempotencyScope, DispatchError> {
-        wire_id(key)?;
-        Ok(scope_of(caller, "http", key, fingerprint))
-    }
-
     /// The session of an `agent` call: its key, else its transcript, else one of its own.
     async fn agent_session(
         &self,
@@ -297,13 +287,13 @@ impl Dispatch {
             ResetCommand::New => ChangeReason::New,
             ResetCommand::Reset => ChangeReason::Reset,
         };
-        let reset = SessionReset {
+        let request = SessionReset {
             session_key: session.to_string(),
             agent_id: None,
             reason,
             expected_session_id: None,
         };
-        self.sessions_reset(caller, reset).await?;
+        self.sessions_reset(caller, request).await?;
         Ok(if rest.is_empty() {
             GREETING_PROMPT.to_owned()
         } else {
@@ -515,6 +505,15 @@ fn scope_of(
         key: key.into(),
         fingerprint,
     }
+}
+
+fn http_scope(
+    caller: &Caller,
+    key: &str,
+    fingerprint: [u8; 32],
+) -> Result<IdempotencyScope, DispatchError> {
+    wire_id(key)?;
+    Ok(scope_of(caller, "http", key, fingerprint))
 }
 
 /// SHA-256 of what makes two requests the same.

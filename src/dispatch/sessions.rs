@@ -267,20 +267,15 @@ impl Dispatch {
     ) -> Result<SessionView, DispatchError> {
         let live = self.parts.logs.live_in(&record.key);
         let active = live.iter().map(|log| Arc::clone(log.info())).collect();
-        let first_text = match with_title && record.label.is_none() {
-            true => {
-                self.one_text(&record.key, EntryRange::After { n: 0, limit: 1 })
-                    .await?
-            }
-            false => None,
-        };
-        let last_text = match with_last {
-            true => {
-                self.one_text(&record.key, EntryRange::Newest { skip: 0, limit: 1 })
-                    .await?
-            }
-            false => None,
-        };
+        let wants_title = with_title && record.label.is_none();
+        let first = EntryRange::After { n: 0, limit: 1 };
+        let last = EntryRange::Newest { skip: 0, limit: 1 };
+        let first_text = self
+            .one_text(&record.key, wants_title.then_some(first))
+            .await?;
+        let last_text = self
+            .one_text(&record.key, with_last.then_some(last))
+            .await?;
         Ok(SessionView {
             record,
             active,
@@ -292,8 +287,9 @@ impl Dispatch {
     async fn one_text(
         &self,
         key: &SessionKey,
-        range: EntryRange,
+        range: Option<EntryRange>,
     ) -> Result<Option<String>, DispatchError> {
+        let Some(range) = range else { return Ok(None) };
         let page = self.parts.ledger.entries(key.clone(), range).await?;
         Ok(page
             .and_then(|page| page.entries.into_iter().next())

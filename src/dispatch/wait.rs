@@ -36,17 +36,16 @@ impl Dispatch {
             return Ok(Waited::Running);
         };
         let deadline = Instant::now() + limit.min(WAIT_MAX);
-        let log = match self.newest_log(&wire_id) {
-            Some(log) => log,
-            None => {
-                let record = self.parts.ledger.find_run(wire_id.clone()).await?;
-                if let Some(record) = record.filter(|record| record.terminal.is_some()) {
-                    return self.ended_from_ledger(record).await.map(Waited::Ended);
-                }
-                match timeout_at(deadline, self.appearance(&wire_id)).await {
-                    Ok(log) => log,
-                    Err(_elapsed) => return Ok(Waited::Running),
-                }
+        let log = if let Some(log) = self.newest_log(&wire_id) {
+            log
+        } else {
+            let record = self.parts.ledger.find_run(wire_id.clone()).await?;
+            if let Some(record) = record.filter(|record| record.terminal.is_some()) {
+                return self.ended_from_ledger(record).await.map(Waited::Ended);
+            }
+            match timeout_at(deadline, self.appearance(&wire_id)).await {
+                Ok(log) => log,
+                Err(_elapsed) => return Ok(Waited::Running),
             }
         };
         let mut reader = Subscription::from_start(Arc::clone(&log));

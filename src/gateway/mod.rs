@@ -21,7 +21,7 @@ use crate::auth::{AuthMode, Authenticator, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, Backend, Config};
 use crate::dispatch::{Dispatch, LogTail, LogTailQuery, LogView, Parts};
-use crate::events::{Bus, InProcessBus, Logs};
+use crate::events::{InProcessBus, Logs};
 use crate::ids::{AgentId, IdSource, SystemIds};
 use crate::metrics::Metrics;
 use crate::scheduler::{Backends, SchedulerHandle, SchedulerParts};
@@ -261,7 +261,7 @@ impl Root {
             tasks: self.tasks.clone(),
             scheduler,
             logs,
-            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            bus: Arc::<InProcessBus>::clone(&self.bus),
             ledger: Arc::clone(&self.ledger),
             budget: self.config.drain,
         };
@@ -289,7 +289,7 @@ impl Root {
             tasks: self.tasks.clone(),
             drain: self.drain.clone(),
             ledger: Arc::clone(&self.ledger),
-            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            bus: Arc::<InProcessBus>::clone(&self.bus),
             logs: Arc::clone(logs),
             backends: Arc::new(Backends::new()),
             clock: Arc::clone(&self.clock),
@@ -311,9 +311,9 @@ impl Root {
             queue: self.config.scheduler.queue,
             ledger: Arc::clone(&self.ledger),
             logs: Arc::clone(logs),
-            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            bus: Arc::<InProcessBus>::clone(&self.bus),
             agents: Arc::new(catalog),
-            config: Arc::clone(&self.config.view) as Arc<dyn crate::dispatch::ConfigView>,
+            config: Arc::<crate::config::View>::clone(&self.config.view),
             log_lines: Arc::clone(&self.log_lines),
             rates: Arc::clone(rates),
             drain: self.drain.clone(),

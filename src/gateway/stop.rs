@@ -11,7 +11,6 @@ use crate::run::AbortCause;
 use crate::scheduler::SchedulerHandle;
 use crate::session::Ledger;
 use crate::shutdown::{Drain, Phase, Tasks};
-use crate::transport::ws::NativeFront;
 
 /// How long runs that are cut may take to be settled.
 const SETTLE_MAX: Duration = Duration::from_secs(10);

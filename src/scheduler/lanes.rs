@@ -96,7 +96,7 @@ pub enum Cancelled {
 #[derive(Debug)]
 pub struct Lanes {
     caps: Caps,
-    lanes: HashMap<SessionKey, Lane>,
+    by_key: HashMap<SessionKey, Lane>,
     runs: HashMap<RunId, Place>,
     /// Slots by agent; as many entries as there are configured agents.
     agents: HashMap<AgentId, AgentSlots>,
@@ -159,7 +159,7 @@ impl Lanes {
     pub fn new(caps: Caps) -> Self {
         Self {
             caps,
-            lanes: HashMap::new(),
+            by_key: HashMap::new(),
             runs: HashMap::new(),
             agents: HashMap::new(),
             ready: FairQueue::default(),
@@ -180,7 +180,7 @@ impl Lanes {
             return Err(Refusal::Draining);
         }
         let waiting = self
-            .lanes
+            .by_key
             .get(&submission.lane)
             .map(|lane| lane.waiting.len());
         let has_slots = self.has_slots(&submission);
@@ -279,12 +279,12 @@ impl Lanes {
 
     /// Lanes that have a run; 0 when the gateway is idle.
     pub fn lanes(&self) -> usize {
-        self.lanes.len()
+        self.by_key.len()
     }
 
     /// Runs of a lane: the active one, then the waiting ones in order.
     pub fn runs_in(&self, lane: &SessionKey) -> Vec<RunId> {
-        self.lanes
+        self.by_key
             .get(lane)
             .map(|lane| lane.active.iter().chain(&lane.waiting).copied().collect())
             .unwrap_or_default()
@@ -304,7 +304,7 @@ impl Lanes {
 
     /// Puts a run at the end of its lane; the lane becomes ready if it was idle.
     fn enqueue(&mut self, run: RunId, key: &SessionKey, now: Instant) {
-        let lane = self.lanes.entry(key.clone()).or_default();
+        let lane = self.by_key.entry(key.clone()).or_default();
         lane.waiting.push_back(run);
         let is_head = lane.active.is_none() && lane.waiting.len() == 1;
         self.waiting += 1;
@@ -334,13 +334,13 @@ impl Lanes {
         while self.active < self.caps.active_max {
             let Some(key) = self.pop_ready() else { return };
             let Some(head) = self
-                .lanes
+                .by_key
                 .get(&key)
                 .and_then(|lane| lane.waiting.front().copied())
             else {
                 continue;
             };
-            if let Some(lane) = self.lanes.get_mut(&key) {
+            if let Some(lane) = self.by_key.get_mut(&key) {
                 lane.waiting.pop_front();
             }
             self.waiting -= 1;
@@ -363,7 +363,7 @@ impl Lanes {
         if let Some(slots) = self.agents.get_mut(&place.claim.agent) {
             slots.active += 1;
         }
-        self.lanes.entry(place.lane.clone()).or_default().active = Some(run);
+        self.by_key.entry(place.lane.clone()).or_default().active = Some(run);
         let reclaim_at = place.hold.and_then(|hold| now.checked_add(hold));
         self.active += 1;
         self.set_deadline(run, reclaim_at);
@@ -383,7 +383,7 @@ impl Lanes {
     }
 
     fn leave_queue(&mut self, run: RunId, place: &Place) {
-        let Some(lane) = self.lanes.get_mut(&place.lane) else {
+        let Some(lane) = self.by_key.get_mut(&place.lane) else {
             return;
         };
         let was_ready = lane.active.is_none() && lane.waiting.front() == Some(&run);
@@ -400,7 +400,7 @@ impl Lanes {
             slots.active -= 1;
         }
         self.active -= 1;
-        if let Some(lane) = self.lanes.get_mut(&place.lane) {
+        if let Some(lane) = self.by_key.get_mut(&place.lane) {
             lane.active = None;
         }
         self.make_ready(&place.lane);
@@ -408,13 +408,13 @@ impl Lanes {
 
     /// Queues an idle lane for a slot, or forgets it when nothing waits in it.
     fn make_ready(&mut self, key: &SessionKey) {
-        let Some(lane) = self.lanes.get(key) else {
+        let Some(lane) = self.by_key.get(key) else {
             return;
         };
         match lane.waiting.front().and_then(|head| self.runs.get(head)) {
             Some(head) => self.ready.push(&head.claim, key.clone()),
             None => {
-                self.lanes.remove(key);
+                self.by_key.remove(key);
             }
         }
     }

@@ -111,7 +111,7 @@ impl Rig {
         let parts = SchedulerParts {
             tasks: tasks.clone(),
             drain: drain.clone(),
-            ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+            ledger: Arc::<MemoryLedger>::clone(&ledger),
             bus: Arc::new(InProcessBus::new()),
             logs: Arc::clone(&logs),
             backends: Arc::new(Backends::new()),
@@ -217,7 +217,7 @@ impl Rig {
 
 async fn end(log: &Arc<Log>) -> Arc<Terminal> {
     let mut reader = Subscription::from_start(Arc::clone(log));
-    timeout(Duration::from_secs(60), reader.ended())
+    timeout(Duration::from_mins(1), reader.ended())
         .await
         .expect("the run ends")
         .unwrap()
@@ -314,7 +314,7 @@ async fn a_backend_that_sleeps_through_cancel_loses_its_lane() {
 async fn a_backend_that_never_yields_holds_up_nobody() {
     let busy = agent(Isolation::Task, |_turn, _context| {
         Box::pin(stream::poll_fn(|_cx| {
-            let since = std::time::Instant::now();
+            let since = Instant::now();
             // Longer than the test takes, but not for ever: the process must be able to end.
             while since.elapsed() < Duration::from_secs(5) {
                 std::hint::spin_loop();
