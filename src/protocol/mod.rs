@@ -50,6 +50,6 @@ pub use machine::{
     PREAUTH_FRAME_BYTES_MAX, PREAUTH_TOTAL_BYTES_MAX, Request,
 };
 pub use refusal::{Audience, AuthFailure, AuthReason, ErrorText, HandshakeFailure};
-pub use schema::{EventSpec, MethodSpec, ScopeClass};
+pub use schema::{SchemaFile, schema_files};
 pub use validate::{Violations, decode_params};
 pub use version::{Protocol, UnknownProtocol};

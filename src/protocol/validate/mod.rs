@@ -110,6 +110,14 @@ mod tests {
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(untagged)]
     #[expect(dead_code, reason = "only its form is looked at")]
+    enum Nest {
+        Leaf(u8),
+        Nodes(Vec<Nest>),
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "only its form is looked at")]
     enum Either {
         Flag(bool),
         Word(Word),
@@ -131,6 +139,8 @@ mod tests {
         tags: Vec<NonEmpty>,
         either: Option<Either>,
         tree: Option<Tree>,
+        chain: Option<Chain>,
+        nest: Option<Nest>,
         #[serde(default)]
         switches: std::collections::BTreeMap<String, bool>,
         any: Option<serde_json::Value>,
@@ -141,6 +151,13 @@ mod tests {
     #[expect(dead_code, reason = "only its form is looked at")]
     struct Tree {
         leaves: Vec<Tree>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its form is looked at")]
+    struct Chain {
+        next: Option<Box<Chain>>,
     }
 
     fn check(text: &str, expected: Option<&str>) {
@@ -236,6 +253,26 @@ mod tests {
         check_with(
             r#""either":"three""#,
             Some("at /either: must match a schema in anyOf"),
+        );
+    }
+
+    #[test]
+    fn types_may_contain_themselves() {
+        check_with(r#""chain":{"next":{"next":null}},"nest":[[1],2]"#, None);
+        check_with(
+            r#""chain":{"next":{"next":{"last":1}}}"#,
+            Some("at /chain/next/next: unexpected property 'last'"),
+        );
+        check_with(
+            r#""nest":[1,"x"]"#,
+            Some("at /nest: must match a schema in anyOf"),
+        );
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        check_with(&format!(r#""nest":{deep}"#), None);
+        let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+        check_with(
+            &format!(r#""nest":{deep}"#),
+            Some("at /nest: must match a schema in anyOf"),
         );
     }
 

@@ -15,7 +15,7 @@ pub(in crate::protocol) struct Rules {
 }
 
 /// Index of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(usize);
 
 /// The rules of one value.
@@ -113,10 +113,16 @@ impl Rules {
             known: BTreeMap::new(),
         };
         compiler.node(schema);
-        compiler.rules
+        let mut rules = compiler.rules;
+        let mut done = BTreeSet::new();
+        for index in 0..rules.nodes.len() {
+            rules.simplify_choice(NodeId(index), &mut done);
+        }
+        rules
     }
 
     /// Keywords of the schema that are not checked.
+    #[cfg(test)]
     pub(in crate::protocol) fn unknown_keywords(&self) -> impl Iterator<Item = &str> {
         self.unknown_keywords.iter().map(String::as_str)
     }
@@ -130,6 +136,49 @@ impl Rules {
         self.nodes
             .get(id.0)
             .expect("ids are only made by the compiler, which makes the node first")
+    }
+}
+
+impl Rules {
+    fn put(&mut self, id: NodeId, node: Node) {
+        if let Some(slot) = self.nodes.get_mut(id.0) {
+            *slot = node;
+        }
+    }
+
+    /// Turns the two forms of choice that have a simpler reading into it: "this or null", and a
+    /// list of constants. Options come first, because one of them may be a choice itself.
+    fn simplify_choice(&mut self, id: NodeId, done: &mut BTreeSet<NodeId>) {
+        if !done.insert(id) {
+            return;
+        }
+        let options = self.node(id).any_of.clone();
+        for option in &options {
+            self.simplify_choice(*option, done);
+        }
+        let is_null = |option: &NodeId| self.node(*option).types == [Kind::Null];
+        let (nulls, others): (Vec<NodeId>, Vec<NodeId>) =
+            options.into_iter().partition(|id| is_null(id));
+        let rest: Vec<&Node> = others.iter().map(|option| self.node(*option)).collect();
+        let mut simple = match rest.as_slice() {
+            [] => return,
+            [only] => (*only).clone(),
+            [first, ..] if rest.iter().all(|option| option.is_constant) => Node {
+                types: first.types.clone(),
+                allowed: rest
+                    .iter()
+                    .flat_map(|option| option.allowed.clone())
+                    .collect(),
+                ..Node::default()
+            },
+            [..] => return,
+        };
+        if !simple.any_of.is_empty() {
+            simple.any_of.extend(nulls);
+        } else if !nulls.is_empty() && !simple.types.is_empty() {
+            simple.types.push(Kind::Null);
+        }
+        self.put(id, simple);
     }
 }
 
@@ -175,10 +224,7 @@ impl<'s> Compiler<'s> {
             }
             require(&mut node, schema.get("required"));
         }
-        self.absorb_choices(&mut node);
-        if let Some(slot) = self.rules.nodes.get_mut(id.0) {
-            *slot = node;
-        }
+        self.rules.put(id, node);
     }
 
     fn keyword(&mut self, node: &mut Node, keyword: &str, value: &'s Value) {
@@ -229,37 +275,6 @@ impl<'s> Compiler<'s> {
             required: None,
         };
         properties.iter().map(member).collect()
-    }
-
-    /// Turns the two forms of choice that have a simpler reading into it: "this or null", and a
-    /// list of constants.
-    fn absorb_choices(&self, node: &mut Node) {
-        let options: Vec<&Node> = node.any_of.iter().map(|id| self.rules.node(*id)).collect();
-        if options.is_empty() {
-            return;
-        }
-        let is_null = |option: &&Node| option.types == [Kind::Null];
-        let rest: Vec<&Node> = options
-            .iter()
-            .copied()
-            .filter(|option| !is_null(option))
-            .collect();
-        let has_null = rest.len() < options.len();
-        if let [only] = rest.as_slice() {
-            *node = (*only).clone();
-        } else if rest.iter().all(|option| option.is_constant) {
-            let allowed = rest.iter().flat_map(|o| o.allowed.clone()).collect();
-            *node = Node {
-                types: rest.first().map(|o| o.types.clone()).unwrap_or_default(),
-                allowed,
-                ..Node::default()
-            };
-        } else {
-            return;
-        }
-        if has_null && !node.types.is_empty() {
-            node.types.push(Kind::Null);
-        }
     }
 }
 

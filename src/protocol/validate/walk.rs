@@ -11,6 +11,9 @@ use serde_json::{Number, Value};
 use super::rules::{Kind, Node, NodeId, Others, Rules};
 use super::{QUOTE_CHARS_MAX, VIOLATIONS_MAX, Violations};
 
+/// Most choices inside each other: each is walked once per option, and anew from its start.
+const CHOICES_MAX: u8 = 4;
+
 /// What is wrong with `text` by `rules`.
 pub(super) fn violations(rules: &Rules, text: &str) -> Violations {
     let mut found = Found::default();
@@ -18,6 +21,7 @@ pub(super) fn violations(rules: &Rules, text: &str) -> Violations {
         rules,
         node: rules.node(Rules::root()),
         path: &Path::Root,
+        choices: 0,
         found: &mut found,
     };
     let mut json = serde_json::Deserializer::from_str(text);
@@ -97,6 +101,8 @@ struct Seed<'a> {
     rules: &'a Rules,
     node: &'a Node,
     path: &'a Path<'a>,
+    /// How many choices this value is inside of.
+    choices: u8,
     found: &'a mut Found,
 }
 
@@ -108,7 +114,8 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
             return deserializer.deserialize_any(self);
         }
         let raw = <&RawValue>::deserialize(deserializer)?;
-        if !self.node.any_of.iter().any(|id| self.fits(*id, raw)) {
+        let is_too_deep = self.choices >= CHOICES_MAX;
+        if is_too_deep || !self.node.any_of.iter().any(|id| self.fits(*id, raw)) {
             self.found
                 .push(self.path.at("must match a schema in anyOf"));
         }
@@ -123,6 +130,7 @@ impl Seed<'_> {
             rules: self.rules,
             node: self.rules.node(option),
             path: self.path,
+            choices: self.choices + 1,
             found: &mut found,
         };
         let mut json = serde_json::Deserializer::from_str(raw.get());
@@ -263,6 +271,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                         rules: self.rules,
                         node: self.rules.node(items),
                         path: &Path::Element(self.path, count),
+                        choices: self.choices,
                         found: self.found,
                     };
                     elements.next_element_seed(seed)?.is_some()
@@ -346,6 +355,7 @@ impl Seed<'_> {
             rules: self.rules,
             node: self.rules.node(rule),
             path: &Path::Member(self.path, name),
+            choices: self.choices,
             found: self.found,
         })
     }
