@@ -8,7 +8,7 @@ use super::validate::violations;
 use super::{EventFrame, FrameError, ResponseFrame, ServerFrame, encode_request};
 
 /// Every golden frame of a folder, without the line break at its end.
-fn frames(folder: &str) -> Vec<(PathBuf, String)> {
+pub(super) fn frames(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("proto/frames")
         .join(folder);

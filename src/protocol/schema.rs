@@ -8,8 +8,35 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::connect::ConnectParams;
+use super::events::agent::AgentEvent;
+use super::events::chat::ChatEvent;
+use super::events::session::{SessionMessage, SessionsChanged};
+use super::events::system::{PresenceEvent, ShutdownEvent, TickEvent};
+use super::events::{Event, EventRow};
 use super::frame::{EventFrame, RequestFrame, ResponseFrame};
 use super::hello::{Challenge, HelloOk};
+use super::methods::agent::{
+    AgentAccepted, AgentFinal, AgentParams, AgentWaitParams, AgentWaitResult,
+};
+use super::methods::agents::{
+    AgentIdentityParams, AgentIdentityResult, AgentsListParams, AgentsListResult, ModelsListParams,
+    ModelsListResult,
+};
+use super::methods::chat::{
+    ChatAbortParams, ChatAbortResult, ChatHistoryParams, ChatHistoryResult, ChatInjectParams,
+    ChatInjectResult, ChatSendParams, ChatSendResult,
+};
+use super::methods::config::{ConfigGetParams, ConfigGetResult};
+use super::methods::sessions::{
+    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsDeleteParams,
+    SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
+    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SubscribeResult,
+};
+use super::methods::system::{
+    HealthParams, HealthSummary, LogsTailParams, LogsTailResult, StatusParams, StatusResult,
+    SystemPresenceParams, SystemPresenceResult,
+};
+use super::methods::{Method, MethodRow};
 
 /// A schema document, named by its file under `proto/schema/`.
 #[derive(Clone, Debug)]
@@ -22,14 +49,86 @@ pub struct SchemaFile {
 
 /// The schemas of all frames, of the handshake, and of every method and event served.
 pub fn schema_files() -> Vec<SchemaFile> {
-    vec![
+    let methods = Method::table().iter().flat_map(method_files);
+    let events = Event::table().iter().map(event_file);
+    frame_files()
+        .into_iter()
+        .chain(methods)
+        .chain(events)
+        .collect()
+}
+
+fn frame_files() -> [SchemaFile; 5] {
+    [
         read_by_us::<RequestFrame<'static>>("frames/request"),
         written_by_us::<ResponseFrame<'static>>("frames/response"),
         written_by_us::<EventFrame<'static>>("frames/event"),
         read_by_us::<ConnectParams>("handshake/connect.params"),
         written_by_us::<HelloOk<'static>>("handshake/hello-ok"),
-        written_by_us::<Challenge>("events/connect.challenge"),
     ]
+}
+
+/// Params and results of a method.
+fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
+    match row.method {
+        Method::Health => method::<HealthParams, HealthSummary>(row),
+        Method::Status => method::<StatusParams, StatusResult>(row),
+        Method::SystemPresence => method::<SystemPresenceParams, SystemPresenceResult>(row),
+        Method::LogsTail => method::<LogsTailParams, LogsTailResult>(row),
+        Method::ConfigGet => method::<ConfigGetParams, ConfigGetResult>(row),
+        Method::AgentsList => method::<AgentsListParams, AgentsListResult>(row),
+        Method::AgentIdentityGet => method::<AgentIdentityParams, AgentIdentityResult>(row),
+        Method::ModelsList => method::<ModelsListParams, ModelsListResult>(row),
+        // Answers twice: accepted, then how the run ended.
+        Method::Agent => {
+            let mut files = method::<AgentParams, AgentAccepted>(row);
+            files.push(written_by_us::<AgentFinal>("methods/agent.final"));
+            files
+        }
+        Method::AgentWait => method::<AgentWaitParams, AgentWaitResult>(row),
+        // A stop command as text is answered as `chat.abort` is.
+        Method::ChatSend => {
+            let mut files = method::<ChatSendParams, ChatSendResult>(row);
+            files.push(written_by_us::<ChatAbortResult>(
+                "methods/chat.send.stopped",
+            ));
+            files
+        }
+        Method::ChatHistory => method::<ChatHistoryParams, ChatHistoryResult>(row),
+        Method::ChatAbort => method::<ChatAbortParams, ChatAbortResult>(row),
+        Method::ChatInject => method::<ChatInjectParams, ChatInjectResult>(row),
+        Method::SessionsList => method::<SessionsListParams, SessionsListResult>(row),
+        Method::SessionsResolve => method::<SessionsResolveParams, SessionsResolveResult>(row),
+        Method::SessionsReset => method::<SessionsResetParams, SessionEntryResult>(row),
+        Method::SessionsDelete => method::<SessionsDeleteParams, SessionsDeleteResult>(row),
+        Method::SessionsPatch => method::<SessionsPatchParams, SessionEntryResult>(row),
+        Method::SessionsSubscribe => method::<SessionsListParams, SubscribeResult>(row),
+        Method::MessagesSubscribe => method::<MessagesSubscribeParams, SubscribeResult>(row),
+        Method::MessagesUnsubscribe => method::<MessagesUnsubscribeParams, SubscribeResult>(row),
+    }
+}
+
+fn method<P: JsonSchema, R: JsonSchema>(row: &MethodRow) -> Vec<SchemaFile> {
+    vec![
+        read_by_us::<P>(&format!("methods/{}.params", row.name)),
+        written_by_us::<R>(&format!("methods/{}.result", row.name)),
+    ]
+}
+
+/// The payload of an event.
+fn event_file(row: &EventRow) -> SchemaFile {
+    let name = format!("events/{}", row.name);
+    match row.event {
+        Event::ConnectChallenge => written_by_us::<Challenge>(&name),
+        Event::Agent => written_by_us::<AgentEvent>(&name),
+        Event::Chat => written_by_us::<ChatEvent>(&name),
+        Event::SessionMessage => written_by_us::<SessionMessage>(&name),
+        Event::SessionsChanged => written_by_us::<SessionsChanged>(&name),
+        Event::Presence => written_by_us::<PresenceEvent>(&name),
+        Event::Tick => written_by_us::<TickEvent>(&name),
+        Event::Health => written_by_us::<HealthSummary>(&name),
+        Event::Shutdown => written_by_us::<ShutdownEvent>(&name),
+    }
 }
 
 /// The form of what a peer sends.
@@ -39,12 +138,9 @@ fn read_by_us<T: JsonSchema>(name: &str) -> SchemaFile {
 
 /// The form of what the gateway sends.
 fn written_by_us<T: JsonSchema>(name: &str) -> SchemaFile {
-    file::<T>(
-        name,
-        SchemaSettings::draft2020_12()
-            .for_serialize()
-            .into_generator(),
-    )
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let generator = settings.with_transform(AbsentNotNull).into_generator();
+    file::<T>(name, generator)
 }
 
 fn file<T: JsonSchema>(name: &str, generator: SchemaGenerator) -> SchemaFile {
@@ -105,11 +201,18 @@ fn forbid_null(schema: &mut Value) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::ffi::OsStr;
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
     use super::*;
-    use crate::protocol::validate::Rules;
+    use crate::protocol::golden::frames as golden_frames;
+    use crate::protocol::testing::hello;
+    use crate::protocol::validate::{Rules, violations_by};
+    use crate::protocol::{Protocol, ServerFrame};
 
     /// Set to write `proto/schema/` anew instead of comparing it.
     const UPDATE: &str = "CLAWPORT_UPDATE_PROTO";
@@ -172,6 +275,84 @@ mod tests {
         assert_eq!(names(&checked_in), names(&files), "{advice}");
         for (name, text) in files {
             assert!(checked_in[&name] == text, "{name}: {advice}");
+        }
+    }
+
+    /// What is wrong with `json` by the checked-in schema of this name.
+    fn problem(name: &str, json: &str) -> String {
+        let file = schema_files().into_iter().find(|file| file.path == name);
+        let file = file.unwrap_or_else(|| panic!("there is no schema {name}"));
+        let problem = violations_by(&Rules::of(file.schema.as_value()), json);
+        if problem.is_empty() {
+            String::new()
+        } else {
+            format!("{name}: {problem}")
+        }
+    }
+
+    #[test]
+    fn every_method_has_a_golden_request_that_fits_its_schema() {
+        let frames: BTreeMap<_, _> = golden_frames("request")
+            .into_iter()
+            .map(|(path, text)| (path.file_stem().unwrap().to_owned(), text))
+            .collect();
+        for row in Method::table() {
+            let stem = format!("method.{}", row.name);
+            let text = frames.get(OsStr::new(&stem));
+            let text = text.unwrap_or_else(|| panic!("{stem} has no golden frame"));
+            let frame = RequestFrame::decode(text).unwrap();
+            assert_eq!(frame.method, row.name);
+            let params = frame.params.unwrap().get();
+            let name = format!("methods/{}.params.json", row.name);
+            assert_eq!(problem(&name, params), "");
+        }
+    }
+
+    fn survives<T: DeserializeOwned + Serialize>(json: &str) {
+        let value: T = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let again = serde_json::to_value(&value).unwrap();
+        assert_eq!(again, serde_json::from_str::<Value>(json).unwrap());
+    }
+
+    #[test]
+    fn every_event_has_golden_payloads_that_fit_its_type_and_schema() {
+        let mut missing: Vec<&str> = Event::table().iter().map(|row| row.name).collect();
+        for (path, text) in golden_frames("event") {
+            let Some(ServerFrame::Event(frame)) = ServerFrame::decode(&text) else {
+                panic!("{path:?} is no event");
+            };
+            let row = Event::table().iter().find(|row| row.name == frame.event);
+            let payload = frame.payload.unwrap().get();
+            match row.unwrap().event {
+                Event::Agent => survives::<AgentEvent>(payload),
+                Event::Chat => survives::<ChatEvent>(payload),
+                Event::SessionMessage => survives::<SessionMessage>(payload),
+                Event::SessionsChanged => survives::<SessionsChanged>(payload),
+                Event::Health => survives::<HealthSummary>(payload),
+                Event::Tick => survives::<TickEvent>(payload),
+                Event::Shutdown => survives::<ShutdownEvent>(payload),
+                Event::ConnectChallenge => survives::<Challenge>(payload),
+                // Written only: there is no reader it could disagree with.
+                Event::Presence => {}
+            }
+            assert_eq!(
+                problem(&format!("events/{}.json", frame.event), payload),
+                ""
+            );
+            missing.retain(|name| *name != frame.event);
+        }
+        assert_eq!(missing, [""; 0]);
+    }
+
+    #[test]
+    fn hello_fits_its_schema_in_both_versions() {
+        for version in [Protocol::V3, Protocol::V4] {
+            let reply = hello(&["operator.admin"]).encode("c1", version).unwrap();
+            let frame: Value = serde_json::from_str(&reply.frame).unwrap();
+            assert_eq!(
+                problem("handshake/hello-ok.json", &frame["payload"].to_string()),
+                ""
+            );
         }
     }
 

@@ -20,6 +20,8 @@ use serde_json::value::RawValue;
 use super::error::{ErrorBody, invalid_params};
 use super::schema::reading;
 pub(super) use rules::Rules;
+#[cfg(test)]
+pub(super) use walk::violations as violations_by;
 
 /// Most violations that are named; an answer must not grow with what a peer gets wrong.
 const VIOLATIONS_MAX: usize = 8;

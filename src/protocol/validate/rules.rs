@@ -139,6 +139,13 @@ impl Rules {
     }
 }
 
+impl Node {
+    /// Whether nothing but the options says what the value may be.
+    pub(super) fn is_bare_choice(&self) -> bool {
+        self.types.is_empty() && self.members.is_empty() && self.allowed.is_empty()
+    }
+}
+
 impl Rules {
     fn put(&mut self, id: NodeId, node: Node) {
         if let Some(slot) = self.nodes.get_mut(id.0) {
@@ -152,7 +159,11 @@ impl Rules {
         if !done.insert(id) {
             return;
         }
-        let options = self.node(id).any_of.clone();
+        let node = self.node(id);
+        if !node.is_bare_choice() {
+            return;
+        }
+        let options = node.any_of.clone();
         for option in &options {
             self.simplify_choice(*option, done);
         }
@@ -161,7 +172,6 @@ impl Rules {
             options.into_iter().partition(|id| is_null(id));
         let rest: Vec<&Node> = others.iter().map(|option| self.node(*option)).collect();
         let mut simple = match rest.as_slice() {
-            [] => return,
             [only] => (*only).clone(),
             [first, ..] if rest.iter().all(|option| option.is_constant) => Node {
                 types: first.types.clone(),
@@ -253,7 +263,7 @@ impl<'s> Compiler<'s> {
             "maxItems" => node.items_max = value.as_u64(),
             // Read elsewhere, or for people only.
             "required" | "$schema" | "$defs" | "$ref" | "title" | "description" | "default"
-            | "format" | "examples" => {}
+            | "format" | "examples" | "writeOnly" => {}
             other => {
                 self.rules.unknown_keywords.insert(other.to_owned());
             }

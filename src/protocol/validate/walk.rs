@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
@@ -15,7 +17,7 @@ use super::{QUOTE_CHARS_MAX, VIOLATIONS_MAX, Violations};
 const CHOICES_MAX: u8 = 4;
 
 /// What is wrong with `text` by `rules`.
-pub(super) fn violations(rules: &Rules, text: &str) -> Violations {
+pub(in crate::protocol) fn violations(rules: &Rules, text: &str) -> Violations {
     let mut found = Found::default();
     let seed = Seed {
         rules,
@@ -119,7 +121,11 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
             self.found
                 .push(self.path.at("must match a schema in anyOf"));
         }
-        Ok(())
+        if self.node.is_bare_choice() {
+            return Ok(());
+        }
+        let mut json = serde_json::Deserializer::from_str(raw.get());
+        json.deserialize_any(self).map_err(D::Error::custom)
     }
 }
 
