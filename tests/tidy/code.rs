@@ -14,65 +14,130 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// The same with comments and literals blanked; lines stay where they are.
     pub(crate) code: String,
+    /// The same with tests blanked too.
+    pub(crate) product: String,
+    /// Paths without extension of files that are modules for tests.
+    test_files: Vec<String>,
 }
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
+        let code = blank(text);
+        let mut product = code.clone();
+        let mut test_files = Vec::new();
+        if path.starts_with("tests/") {
+            product = spaces(&code);
+        }
+        while let Some(start) = product.find("#[cfg(test)]") {
+            let item = &product[start..];
+            let length = item_length(item);
+            test_files.extend(declared_file(path, &item[..length]));
+            let blanked = spaces(&item[..length]);
+            product.replace_range(start..start + length, &blanked);
+        }
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
-            code: blank(text),
+            code,
+            product,
+            test_files,
         }
     }
 
-    /// The code that is not a test: everything before the test module, nothing of a test file.
-    pub(crate) fn product(&self) -> &str {
-        if is_test_file(&self.path) {
-            return "";
-        }
-        let mut from = 0;
-        while let Some(at) = self.code[from..].find("#[cfg(test)]") {
-            let start = from + at;
-            from = start + "#[cfg(test)]".len();
-            if next_after_attributes(&self.code[from..]) == Some("mod") {
-                return &self.code[..start];
+    /// The lines that are not part of a test, comments included, with their numbers.
+    pub(crate) fn product_lines(&self) -> Vec<(usize, &str)> {
+        let lines = self
+            .text
+            .lines()
+            .zip(self.code.lines())
+            .zip(self.product.lines());
+        let mut in_test = false;
+        let mut found = Vec::new();
+        for (at, ((text, code), product)) in lines.enumerate() {
+            // A line without code belongs to what was before it.
+            if !code.trim().is_empty() {
+                in_test = product.trim().is_empty();
+            }
+            if !in_test {
+                found.push((at + 1, text));
             }
         }
-        &self.code
+        found
     }
 }
 
-/// The first word that belongs to no attribute.
-fn next_after_attributes(code: &str) -> Option<&str> {
+/// The file a declaration such as `mod tests;` in the file at `path` stands for.
+fn declared_file(path: &str, item: &str) -> Option<String> {
+    let words: Vec<_> = words(item).into_iter().map(|(_line, word)| word).collect();
+    let at = words.iter().position(|word| *word == "mod")?;
+    let name = words.get(at + 1).filter(|_| words.last() == Some(&";"))?;
+    let folder = path
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod")
+        .trim_end_matches("/lib");
+    Some(format!("{folder}/{name}"))
+}
+
+/// The length of the item that follows an attribute: to its semicolon or closing brace.
+fn item_length(item: &str) -> usize {
     let mut depth = 0;
-    words(code)
-        .into_iter()
-        .map(|(_line, word)| word)
-        .find(|word| match *word {
-            "#" => false,
-            "[" => {
-                depth += 1;
-                false
-            }
-            "]" => {
+    let mut is_use = false;
+    let mut word = String::new();
+    for (at, c) in item.char_indices() {
+        if is_word(c) {
+            word.push(c);
+            continue;
+        }
+        is_use |= depth == 0 && word == "use";
+        word.clear();
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' => depth -= 1,
+            '}' => {
                 depth -= 1;
-                false
+                if depth == 0 && !is_use {
+                    return at + 1;
+                }
             }
-            _ => depth == 0,
-        })
+            ';' if depth == 0 => return at + 1,
+            _ => {}
+        }
+    }
+    item.len()
 }
 
-/// Every Rust file below the given folders.
+fn spaces(code: &str) -> String {
+    code.chars()
+        .map(|c| if c == '\n' { c } else { ' ' })
+        .collect()
+}
+
+/// Every Rust file below the given folders; files only tests use have no product.
 pub(crate) fn sources(folders: &[&str]) -> Vec<Source> {
     let mut paths = Vec::new();
     for folder in folders {
         collect(&root().join(folder), &mut paths);
     }
     paths.retain(|path| path.extension().is_some_and(|it| it == "rs"));
-    paths
+    let mut sources: Vec<_> = paths
         .iter()
         .map(|path| Source::new(&shown(path), &fs::read_to_string(path).unwrap()))
-        .collect()
+        .collect();
+    let tests: Vec<_> = sources
+        .iter()
+        .flat_map(|it| it.test_files.clone())
+        .collect();
+    for source in &mut sources {
+        let stem = source.path.trim_end_matches(".rs");
+        let is_test = |file: &String| {
+            let rest = stem.strip_prefix(file.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if tests.iter().any(is_test) {
+            source.product = spaces(&source.code);
+        }
+    }
+    sources
 }
 
 /// Every file below a folder, without what is built or fetched.
@@ -131,10 +196,6 @@ pub(crate) fn words(code: &str) -> Vec<(usize, &str)> {
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
-}
-
-fn is_test_file(path: &str) -> bool {
-    path.starts_with("tests/") || path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
 /// Replaces comments and literals by spaces.
@@ -273,11 +334,59 @@ fn words_are_names_paths_and_signs() {
     assert_eq!(words, expected);
 }
 
+fn check_product(text: &str, expected: &str) {
+    let product = Source::new("src/a.rs", text).product;
+    assert_eq!(product.lines().count(), text.lines().count(), "{text:?}");
+    let found: Vec<_> = product.split_whitespace().collect();
+    assert_eq!(found.join(" "), expected, "{text:?}");
+}
+
 #[test]
 fn tests_are_told_from_the_product() {
-    let text = "fn a() {}\n#[cfg(test)]\nuse b;\n#[cfg(test)]\n#[path = \"x\"]\nmod tests {}";
+    check_product(
+        "fn a() {}\n#[cfg(test)]\nmod tests {\n fn b() {}\n}\nfn c() {}",
+        "fn a() {} fn c() {}",
+    );
+    check_product("#[cfg(test)]\nuse a::{b, c};\nuse d;", "use d;");
+    check_product(
+        "#[cfg(test)]\n#[path = \"x\"]\npub(crate) mod b;\nmod c;",
+        "mod c;",
+    );
+    check_product(
+        "#[cfg(test)]\nfn a(b: [u8; 2]) -> c { d }\nfn e() {}",
+        "fn e() {}",
+    );
+    check_product("#[cfg(not(test))] mod a;", "#[cfg(not(test))] mod a;");
+    assert!(
+        Source::new("tests/a.rs", "fn a() {}")
+            .product
+            .trim()
+            .is_empty()
+    );
+}
+
+#[test]
+fn files_for_tests_are_known_by_their_declaration() {
+    let declared = |path| Source::new(path, "#[cfg(test)]\nmod tests;\nmod b;").test_files;
+    assert_eq!(declared("src/a.rs"), ["src/a/tests"]);
+    assert_eq!(declared("src/a/mod.rs"), ["src/a/tests"]);
+    assert_eq!(declared("src/lib.rs"), ["src/tests"]);
+    let sources = sources(&["src/protocol"]);
+    let golden = sources
+        .iter()
+        .find(|it| it.path == "src/protocol/golden.rs")
+        .unwrap();
+    assert!(golden.product.trim().is_empty());
+}
+
+#[test]
+fn comments_belong_to_what_is_before_them() {
+    let text = "// a\nfn b() {}\n\n#[cfg(test)]\nmod tests {\n // c\n}\n// d\nfn e() {}";
     let source = Source::new("src/a.rs", text);
-    assert!(source.product().contains("use b"));
-    assert!(!source.product().contains("mod tests"));
-    assert_eq!(Source::new("src/a/tests.rs", "fn a() {}").product(), "");
+    let lines: Vec<_> = source
+        .product_lines()
+        .into_iter()
+        .map(|(line, _)| line)
+        .collect();
+    assert_eq!(lines, [1, 2, 3, 9]);
 }

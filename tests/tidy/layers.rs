@@ -75,7 +75,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("tungstenite", &["transport", "client"]),
     (
         "hyper",
-        &["transport", "client", "agent", "auth", "gateway", "cli"],
+        &["transport", "client", "agent", "auth", "cli", "config"],
     ),
     ("rusqlite", &["session"]),
     ("clap", &["cli", "main"]),
@@ -120,7 +120,7 @@ fn of_source(source: &Source) -> Vec<String> {
         .filter(|(_, named)| *named != module && !allowed.contains(named))
         .map(|(line, named)| format!("{path}:{line}: `{module}` may not name `{named}`"))
         .collect();
-    for (line, name) in outside(source.product()) {
+    for (line, name) in outside(&source.product) {
         let row = OUTSIDE.iter().find(|(outside, _)| *outside == name);
         if row.is_some_and(|(_, modules)| !modules.contains(&module)) {
             found.push(format!(

@@ -51,7 +51,7 @@ fn unused(manifest: &str, sources: &[Source]) -> Vec<String> {
         if !is_dependency(package) {
             found.push(format!("`{package}` is no dependency"));
         }
-        if !sources.iter().any(|source| uses(source.product(), name)) {
+        if !sources.iter().any(|source| uses(&source.product, name)) {
             found.push(format!("`{package}` is used nowhere in src"));
         }
     }
@@ -134,7 +134,7 @@ fn an_import_alone_is_no_use() {
         "#[cfg(test)]\nmod tests { fn a() { governor::b(); } }",
     ] {
         let product = Source::new("src/a.rs", code);
-        assert!(!uses(product.product(), "governor"), "{code}");
+        assert!(!uses(&product.product, "governor"), "{code}");
     }
     for code in [
         "use governor::Quota; fn a(b: Quota) {}",
