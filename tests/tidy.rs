@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::as_conversions,
+    clippy::indexing_slicing,
     clippy::string_slice,
     reason = "tests may panic and index"
 )]

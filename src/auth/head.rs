@@ -225,6 +225,8 @@ fn is_loopback_origin(origin: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PROXY: &str = "10.0.0.7:5000";
@@ -504,5 +506,68 @@ mod tests {
             &ProxyPolicy::default(),
         );
         assert!(!format!("{head:?}").contains("hunter2"));
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            Just("127.0.0.1"),
+            Just("localhost"),
+            Just("[::1]"),
+            Just("::1"),
+            Just("203.0.113.9"),
+            Just("evil.example"),
+            Just("http://"),
+            Just(":18789"),
+            Just(","),
+            Just(" "),
+            Just("@"),
+            Just("%"),
+            Just("\u{fc}"),
+        ];
+        prop::collection::vec(pieces, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn any_name() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "host",
+            "origin",
+            "authorization",
+            "x-openclaw-scopes",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-real-ip",
+            "forwarded",
+            "x-other",
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_peer_writes_makes_it_local(
+            lines in prop::collection::vec((any_name(), any_text()), 0..6),
+            loopback in any::<bool>(),
+            trusted in any::<bool>(),
+        ) {
+            let peer = if loopback { "127.0.0.1:1" } else { "203.0.113.77:1" };
+            let trusting = policy(&["127.0.0.0/8", "203.0.113.0/24"], true);
+            let policy = if trusted { trusting } else { ProxyPolicy::default() };
+            let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let Ok(head) = Head::read(&headers(&lines), peer.parse().unwrap(), &policy) else {
+                return Ok(());
+            };
+            let forwarded = lines.iter().any(|(name, _)| is_forwarding(&name.parse().unwrap()));
+            prop_assert_eq!(head.forwarded, forwarded);
+            if forwarded || !loopback {
+                prop_assert_eq!(head.locality, Locality::Remote);
+                prop_assert!(!head.is_local());
+            }
+            // Only a peer that is loopback and speaks for nobody is attributed to loopback.
+            if head.client.is_loopback() {
+                prop_assert!(loopback && (!forwarded || head.unattributable));
+            }
+            if forwarded && !trusted {
+                prop_assert!(head.unattributable);
+            }
+        }
     }
 }

@@ -10,6 +10,23 @@ use subtle::ConstantTimeEq;
 
 /// A secret of the configuration, kept as a fixed-length digest beside the text; prints as
 /// `[secret]`.
+///
+/// It can be shown only on purpose:
+///
+/// ```
+/// let secret = clawport::internals::auth::Secret::new("hunter2");
+/// assert_eq!(secret.expose(), "hunter2");
+/// ```
+///
+/// ```compile_fail
+/// let secret = clawport::internals::auth::Secret::new("hunter2");
+/// let shown = secret.to_string();
+/// ```
+///
+/// ```compile_fail
+/// let secret = clawport::internals::auth::Secret::new("hunter2");
+/// let written = serde_json::to_string(&secret);
+/// ```
 #[derive(Clone)]
 pub struct Secret {
     text: Arc<str>,

@@ -228,6 +228,9 @@ fn blank(text: &str) -> String {
 
 /// The length of the comment or literal the text begins with; 0 when it begins with neither.
 fn skipped(text: &str) -> usize {
+    if !text.starts_with(['/', '"', '\'', 'b', 'c', 'r']) {
+        return 0;
+    }
     if text.starts_with("//") {
         return text.find('\n').unwrap_or(text.len());
     }

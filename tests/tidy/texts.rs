@@ -145,6 +145,10 @@ fn nothing_tells_where_it_was_made() {
     );
 }
 
+fn is_markdown(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|it| it == "md")
+}
+
 #[test]
 fn links_lead_somewhere() {
     let check = |text: &str| dead_links("docs/a.md", text, |path| path == Path::new("docs/b.md"));
@@ -154,9 +158,7 @@ fn links_lead_somewhere() {
         "[b](b.md#part) [c](https://c.example/c.md) [d](#part) `[e](e.md)`",
     ));
     assert_tidy(&check("```\n[e](e.md)\n```"));
-    let all = texts()
-        .into_iter()
-        .filter(|(path, _)| path.ends_with(".md"));
+    let all = texts().into_iter().filter(|(path, _)| is_markdown(path));
     let found = all
         .flat_map(|(path, text)| dead_links(&path, &text, |target| root().join(target).exists()));
     assert_tidy(&found.collect::<Vec<_>>());
