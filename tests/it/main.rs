@@ -1,14 +1,21 @@
 //! Integration tests: real sockets on port 0, scripted agents, raw bytes where bytes matter.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::disallowed_methods,
     clippy::as_conversions,
     clippy::string_slice,
     clippy::indexing_slicing,
-    clippy::missing_panics_doc,
+    clippy::format_push_string,
     reason = "tests fail by panicking and may use what production code may not"
 )]
 
 mod authorization;
+mod http_bodies;
+mod http_cancel;
+mod http_golden;
 mod http_requests;
+mod http_sessions;
+mod http_streams;
+mod http_vectors;
 mod support;

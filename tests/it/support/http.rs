@@ -1,7 +1,6 @@
 //! A client that shows every byte: requests are text, answers are taken apart by hand.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,10 +130,11 @@ impl Connection {
 
     /// Reads more into the buffer; false at the end.
     async fn fill(&mut self) -> bool {
-        let mut piece = [0; 16 * 1024];
-        let read = soon(self.stream.read(&mut piece)).await.unwrap_or(0);
-        self.buffer.extend_from_slice(&piece[..read]);
-        read > 0
+        self.buffer.reserve(16 * 1024);
+        soon(self.stream.read_buf(&mut self.buffer))
+            .await
+            .unwrap_or(0)
+            > 0
     }
 
     async fn take_until(&mut self, end: &[u8]) -> Vec<u8> {
@@ -202,13 +202,6 @@ impl Connection {
     pub(crate) async fn closed(&mut self) {
         let rest = self.rest().await;
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
-    }
-
-    /// Whether nothing comes within `time`.
-    pub(crate) async fn is_silent(&mut self, time: Duration) -> bool {
-        let mut piece = [0; 1];
-        let peeked = tokio::time::timeout(time, self.stream.peek(&mut piece)).await;
-        self.buffer.is_empty() && peeked.is_err()
     }
 }
 

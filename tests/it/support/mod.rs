@@ -2,6 +2,7 @@
 //! a test tells it, and a client that shows every byte.
 
 pub(crate) mod http;
+pub(crate) mod mock;
 pub(crate) mod puppet;
 pub(crate) mod rig;
 

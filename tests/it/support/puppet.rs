@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use clawport::agent::{Agent, AgentRef, AgentTurn, EventStream, Isolation, RunContext};
 use clawport::run::{Event, FinishReason, ModelRef, RunError};
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +73,7 @@ impl PuppetRun {
 impl Agent for PuppetAgent {
     fn run(&self, turn: AgentTurn, context: RunContext) -> EventStream {
         let (events, mut receiver) = mpsc::channel(64);
+        let cancelled = context.cancel.clone().cancelled_owned();
         let run = PuppetRun {
             turn,
             cancel: context.cancel,
@@ -83,9 +85,8 @@ impl Agent for PuppetAgent {
             .unwrap()
             .try_send(run)
             .unwrap_or_else(|_| panic!("too many runs"));
-        Box::pin(futures_util::stream::poll_fn(move |cx| {
-            receiver.poll_recv(cx)
-        }))
+        let events = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        Box::pin(events.take_until(cancelled))
     }
 
     fn model(&self) -> ModelRef {

@@ -65,8 +65,8 @@ impl Default for RigConfig {
             limits: AgentLimits {
                 concurrent_max: 256,
                 weight: 1,
-                run: Some(Duration::from_secs(60)),
-                idle: Some(Duration::from_secs(60)),
+                run: Some(Duration::from_mins(1)),
+                idle: Some(Duration::from_mins(1)),
                 abort_grace: Duration::from_secs(2),
                 output_bytes_max: 4 << 20,
             },
@@ -100,80 +100,42 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(config: RigConfig) -> Self {
-        let tasks = Tasks::new();
-        let drain = Drain::new();
-        let metrics = Arc::new(Metrics::default());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
-        let bus = Arc::new(InProcessBus::new());
-        let shared_bus: Arc<dyn Bus> = Arc::clone(&bus) as _;
-        let logs = Arc::new(Logs::new(LogsConfig::default()));
-        let ledger: Arc<dyn Ledger> = config.ledger;
-        let scheduler = SchedulerHandle::start(
-            &config.scheduler,
-            SchedulerParts {
-                tasks: tasks.clone(),
-                drain: drain.clone(),
-                ledger: Arc::clone(&ledger),
-                bus: Arc::clone(&shared_bus),
-                logs: Arc::clone(&logs),
-                backends: Arc::new(Backends::new()),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-                metrics: Arc::clone(&metrics),
-            },
-        );
-        bus.set_control(Arc::new(scheduler.clone()));
-        let agents = Catalog::new(&config.agents, config.default_agent, config.limits);
-        let dispatch = Arc::new(Dispatch::new(Parts {
-            scheduler: scheduler.clone(),
-            queue: config.scheduler.queue,
-            ledger,
-            logs,
-            bus: shared_bus,
-            agents: Arc::new(agents),
-            config: Arc::new(PlainConfig),
-            log_lines: Arc::new(NoLines),
-            rates: Arc::new(Rates::new(RateConfig::default())),
-            drain: drain.clone(),
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-            metrics: Arc::clone(&metrics),
-        }));
-        let auth = Arc::new(Authenticator::new(config.auth, Arc::clone(&metrics)));
+        let shared = Shared::new();
+        let (scheduler, dispatch) = shared.core(&config);
+        let auth = Arc::new(Authenticator::new(config.auth, Arc::clone(&shared.metrics)));
         let http = HttpFront::new(HttpParts {
             dispatch: Arc::clone(&dispatch),
             auth: Arc::clone(&auth),
-            drain: drain.clone(),
-            tasks: tasks.clone(),
+            drain: shared.drain.clone(),
+            tasks: shared.tasks.clone(),
             config: config.transport.clone(),
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
+            clock: Arc::clone(&shared.clock),
+            ids: Arc::clone(&shared.ids),
         });
         let chat = http.chat_switch();
         let transport = Transport::new(TransportParts {
             http,
             dispatch: Arc::clone(&dispatch),
             auth: Arc::clone(&auth),
-            drain: drain.clone(),
-            tasks: tasks.clone(),
+            drain: shared.drain.clone(),
+            tasks: shared.tasks.clone(),
             config: config.transport,
-            clock,
-            ids,
-            metrics: Arc::clone(&metrics),
+            clock: shared.clock,
+            ids: shared.ids,
+            metrics: Arc::clone(&shared.metrics),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        tasks.spawn("listener", transport.serve(listener));
-        drain.advance(config.phase);
+        shared.tasks.spawn("listener", transport.serve(listener));
+        shared.drain.advance(config.phase);
         Self {
             addr,
             dispatch,
             auth,
             scheduler,
-            drain,
-            tasks,
-            metrics,
+            drain: shared.drain,
+            tasks: shared.tasks,
+            metrics: shared.metrics,
             chat,
         }
     }
@@ -195,6 +157,65 @@ impl Rig {
             }
         };
         super::soon(quiet).await;
+    }
+}
+
+/// What every part of a gateway holds.
+struct Shared {
+    tasks: Tasks,
+    drain: Drain,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            tasks: Tasks::new(),
+            drain: Drain::new(),
+            metrics: Arc::new(Metrics::default()),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+        }
+    }
+
+    /// The scheduler and the operations.
+    fn core(&self, config: &RigConfig) -> (SchedulerHandle, Arc<Dispatch>) {
+        let bus = Arc::new(InProcessBus::new());
+        let shared_bus: Arc<dyn Bus> = Arc::clone(&bus) as _;
+        let logs = Arc::new(Logs::new(LogsConfig::default()));
+        let ledger: Arc<dyn Ledger> = Arc::clone(&config.ledger) as _;
+        let parts = SchedulerParts {
+            tasks: self.tasks.clone(),
+            drain: self.drain.clone(),
+            ledger: Arc::clone(&ledger),
+            bus: Arc::clone(&shared_bus),
+            logs: Arc::clone(&logs),
+            backends: Arc::new(Backends::new()),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let scheduler = SchedulerHandle::start(&config.scheduler, parts);
+        bus.set_control(Arc::new(scheduler.clone()));
+        let agents = Catalog::new(&config.agents, config.default_agent, config.limits);
+        let dispatch = Arc::new(Dispatch::new(Parts {
+            scheduler: scheduler.clone(),
+            queue: config.scheduler.queue,
+            ledger,
+            logs,
+            bus: shared_bus,
+            agents: Arc::new(agents),
+            config: Arc::new(PlainConfig),
+            log_lines: Arc::new(NoLines),
+            rates: Arc::new(Rates::new(RateConfig::default())),
+            drain: self.drain.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            metrics: Arc::clone(&self.metrics),
+        }));
+        (scheduler, dispatch)
     }
 }
 
