@@ -1,6 +1,6 @@
 //! A JSON Schema made ready for checking: references resolved, keywords typed.
 //!
-//! Knows exactly the keywords our own types produce; [`Rules::unknown_keywords`] names any other,
+//! Knows exactly the keywords our own types produce; `unknown_keywords` names any other,
 //! so that a test can hold the types to it.
 
 use std::collections::{BTreeMap, BTreeSet};
