@@ -5,6 +5,8 @@
     clippy::disallowed_methods,
     clippy::as_conversions,
     clippy::string_slice,
+    clippy::option_option,
+    clippy::too_many_lines,
     reason = "tests"
 )]
 
@@ -274,7 +276,7 @@ pub(super) async fn transcript(ledger: &dyn Ledger, name: &str) -> Vec<Entry> {
     page.entries
 }
 
-pub(super) fn is_fenced<T: std::fmt::Debug>(outcome: Result<T, LedgerError>) {
+pub(super) fn is_fenced<T: std::fmt::Debug>(outcome: &Result<T, LedgerError>) {
     assert!(
         matches!(outcome, Err(LedgerError::Fenced { stored: 2, ours: 1 })),
         "{outcome:?}"

@@ -95,9 +95,10 @@ impl Player<'_> {
         self.count += 1;
         let number = self.count;
         self.now_ms += 1;
-        let lease = match is_stale {
-            true => Lease { epoch: 0 },
-            false => self.ledger.lease(),
+        let lease = if is_stale {
+            Lease { epoch: 0 }
+        } else {
+            self.ledger.lease()
         };
         let ledger = self.ledger;
         match step {
@@ -112,9 +113,10 @@ impl Player<'_> {
                 answers,
                 interrupted,
             } => {
-                let outcome = match interrupted {
-                    true => Outcome::Interrupted,
-                    false => failed_run(),
+                let outcome = if *interrupted {
+                    Outcome::Interrupted
+                } else {
+                    failed_run()
                 };
                 let answer: Vec<_> = (0..*answers).map(|n| format!("{number}.{n}")).collect();
                 let answer: Vec<_> = answer.iter().map(String::as_str).collect();

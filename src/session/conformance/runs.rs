@@ -206,6 +206,14 @@ async fn starting_twice_changes_nothing(bed: impl Bed) {
     let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
     assert_eq!(run.started_at_ms, Some(6_000));
     assert_eq!(transcript(&*ledger, "a").await.len(), 1);
+    // Not even when the session has another transcript by now.
+    ledger
+        .reset_session(target(&*ledger, "a", 9))
+        .await
+        .unwrap();
+    let third = ledger.start_run(ledger.lease(), run_id(1), 8_000).await;
+    assert_eq!(third.unwrap(), first);
+    assert_eq!(transcript(&*ledger, "a").await, []);
 }
 
 async fn a_known_key_gives_its_run(bed: impl Bed) {
@@ -393,21 +401,21 @@ async fn an_older_lease_cannot_write(bed: impl Bed) {
     let before = ledger.session(key("a")).await.unwrap();
     let mut begin = begin(&*ledger, 4, "a", "too late");
     begin.lease = old;
-    is_fenced(ledger.begin_run(begin).await);
-    is_fenced(ledger.start_run(old, run_id(2), 1).await);
+    is_fenced(&ledger.begin_run(begin).await);
+    is_fenced(&ledger.start_run(old, run_id(2), 1).await);
     let mut end = end(&*ledger, 1, "a", &["too late"]);
     end.lease = old;
-    is_fenced(ledger.end_run(end).await);
+    is_fenced(&ledger.end_run(end).await);
     let mut target = target(&*ledger, "a", 5);
     target.lease = old;
     is_fenced(
-        ledger
+        &ledger
             .patch_session(target.clone(), SessionPatch::default())
             .await,
     );
-    is_fenced(ledger.reset_session(target).await);
-    is_fenced(ledger.delete_session(old, key("a"), None).await);
-    is_fenced(ledger.append(old, key("a"), user("too late", 1)).await);
+    is_fenced(&ledger.reset_session(target).await);
+    is_fenced(&ledger.delete_session(old, key("a"), None).await);
+    is_fenced(&ledger.append(old, key("a"), user("too late", 1)).await);
     assert_eq!(ledger.session(key("a")).await.unwrap(), before);
     assert_eq!(ledger.open_runs(9).await.unwrap().len(), 3);
     // Other sessions are not its business.

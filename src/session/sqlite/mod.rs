@@ -15,6 +15,8 @@ mod runs;
 mod schema;
 mod sessions;
 mod target;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use export::{ExportError, Offline};
@@ -414,10 +416,10 @@ impl Ledger for SqliteLedger {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.readers.close();
-        self.jobs.close();
         let mut ended = self.ended.clone();
         let close = async move {
+            self.readers.close();
+            self.jobs.close();
             // Nothing is ever sent: the change is that the thread has dropped the other end.
             while ended.changed().await.is_ok() {}
             Ok(())

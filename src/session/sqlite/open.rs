@@ -327,7 +327,7 @@ fn common(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Switches to the write-ahead log, after the mark that the file is ours is in its first page.
 /// False when the file system does not allow it.
-fn use_log(conn: &Connection) -> Result<bool, StepError> {
+pub(super) fn use_log(conn: &Connection) -> Result<bool, StepError> {
     let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id == 0 {
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;

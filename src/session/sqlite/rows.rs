@@ -40,7 +40,8 @@ pub(super) fn maybe_number(row: &Row<'_>, column: &str) -> rusqlite::Result<Opti
     Ok(value.map(uint))
 }
 
-fn id(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
+/// A column with an id.
+pub(super) fn id(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 

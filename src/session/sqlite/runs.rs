@@ -182,6 +182,7 @@ struct Current {
     row: i64,
     session: i64,
     transcript: i64,
+    session_id: SessionId,
     wire_id: WireId,
     inputs: u64,
     first_n: Option<u64>,
@@ -192,7 +193,7 @@ struct Current {
 impl Current {
     fn find(conn: &Connection, run_id: RunId) -> Result<Self, StepError> {
         let mut select = conn.prepare_cached(
-            "SELECT id, session, transcript, wire_id, inputs, first_n, waiting, \
+            "SELECT id, session, transcript, session_id, wire_id, inputs, first_n, waiting, \
              terminal IS NOT NULL AS is_ended FROM run WHERE run_id = ?1",
         )?;
         let mut rows = select.query([blob(run_id.as_uuid())])?;
@@ -201,11 +202,22 @@ impl Current {
             row: row.get("id")?,
             session: row.get("session")?,
             transcript: row.get("transcript")?,
+            session_id: SessionId::from_uuid(rows::id(row, "session_id")?),
             wire_id: rows::parsed(row.get("wire_id")?)?,
             inputs: number(row, "inputs")?,
             first_n: rows::maybe_number(row, "first_n")?,
             waiting: row.get("waiting")?,
             is_ended: row.get("is_ended")?,
+        })
+    }
+
+    /// The input, which is in the run's transcript from position `first` on.
+    fn placed(&self, conn: &Connection, first: u64) -> Result<PlacedRows, StepError> {
+        let last = first.saturating_add(self.inputs).saturating_sub(1);
+        Ok(PlacedRows {
+            session_id: self.session_id,
+            entries_before: first.saturating_sub(1),
+            input: entry_rows(conn, self.transcript, first, last)?,
         })
     }
 
@@ -239,7 +251,7 @@ pub(super) fn start(
     let mut head = Head::by_number(tx.conn, run.session)?.ok_or(LedgerError::NotFound)?;
     head.check(lease, None)?;
     if let Some(first) = run.first_n {
-        return placed(tx.conn, &head, run.transcript, (first, run.inputs));
+        return run.placed(tx.conn, first);
     }
     let first = head.entries.saturating_add(1);
     head.append(tx.conn, &run.drafts()?, Some((run_id, &run.wire_id)))?;
@@ -256,21 +268,12 @@ pub(super) fn start(
         int(first),
         int(head.entries),
     ])?;
-    placed(tx.conn, &head, head.transcript, (first, run.inputs))
-}
-
-fn placed(
-    conn: &Connection,
-    head: &Head,
-    transcript: i64,
-    (first, inputs): (u64, u64),
-) -> Result<PlacedRows, StepError> {
-    let last = first.saturating_add(inputs).saturating_sub(1);
-    Ok(PlacedRows {
+    let run = Current {
+        transcript: head.transcript,
         session_id: head.session_id,
-        entries_before: first.saturating_sub(1),
-        input: entry_rows(conn, transcript, first, last)?,
-    })
+        ..run
+    };
+    run.placed(tx.conn, first)
 }
 
 /// [`crate::session::ledger::EndRun`], its entries already text.
