@@ -1,0 +1,231 @@
+//! The least a server can do on the same runtime, kernel and client.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
+
+use crate::child::announce;
+
+const CHUNKS: usize = 200;
+
+#[derive(Deserialize)]
+struct Ask<'a> {
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(borrow)]
+    messages: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a str,
+    object: &'a str,
+    created: u64,
+    model: &'a str,
+    choices: [Choice<'a>; 1],
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u32,
+    message: Message<'a>,
+    finish_reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Usage {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+}
+
+pub(crate) fn serve_http() {
+    runtime().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        announce(listener.local_addr().unwrap());
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(async move {
+                http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service_fn(answer))
+                    .await
+                    .ok();
+            });
+        }
+    });
+}
+
+type BoxBody = UnsyncBoxBody<Bytes, Infallible>;
+
+async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let body: BoxBody = match path.as_str() {
+        "/bare" => {
+            Full::new(Bytes::from_static(b"{\"ok\":true,\"status\":\"live\"}")).boxed_unsync()
+        }
+        "/sse" => Chunks {
+            left: CHUNKS,
+            yielded: false,
+        }
+        .boxed_unsync(),
+        _ => {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            Full::new(typed(&body)).boxed_unsync()
+        }
+    };
+    Ok(Response::builder()
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap())
+}
+
+fn typed(body: &[u8]) -> Bytes {
+    let ask: Ask<'_> = serde_json::from_slice(body).unwrap();
+    let answer = Answer {
+        id: "chatcmpl_00000000-0000-4000-8000-000000000000",
+        object: "chat.completion",
+        created: 1_790_000_000,
+        model: &ask.model,
+        choices: [Choice {
+            index: 0,
+            message: Message {
+                role: "assistant",
+                content: &ask.messages.get()[..16],
+            },
+            finish_reason: "stop",
+        }],
+        usage: Usage {
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            total_tokens: 2,
+        },
+    };
+    serde_json::to_vec(&answer).unwrap().into()
+}
+
+/// Chunks that are flushed one by one: pending once after each.
+struct Chunks {
+    left: usize,
+    yielded: bool,
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.yielded = !self.yielded;
+        if self.yielded {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.left -= 1;
+        let chunk = format!(
+            "data: {{\"id\":\"chatcmpl_00000000-0000-4000-8000-000000000000\",\"object\":\
+             \"chat.completion.chunk\",\"created\":1790000000,\"model\":\"openclaw\",\"choices\":\
+             [{{\"index\":0,\"delta\":{{\"content\":\"w{} \"}},\"finish_reason\":null}}]}}\n\n",
+            self.left
+        );
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk)))))
+    }
+}
+
+#[derive(Deserialize)]
+struct Req<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Res<'a> {
+    r#type: &'a str,
+    id: &'a str,
+    ok: bool,
+    payload: &'a str,
+}
+
+pub(crate) fn small_buffers() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(16 * 1024)
+}
+
+pub(crate) fn serve_ws() {
+    runtime().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        announce(listener.local_addr().unwrap());
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(async move {
+                let Ok(mut socket) = accept_async_with_config(stream, Some(small_buffers())).await
+                else {
+                    return;
+                };
+                while let Some(Ok(message)) = socket.next().await {
+                    let Ok(text) = message.to_text() else { return };
+                    let Ok(req) = serde_json::from_str::<Req<'_>>(text) else {
+                        return;
+                    };
+                    let res = Res {
+                        r#type: "res",
+                        id: &req.id,
+                        ok: true,
+                        payload: &req.method,
+                    };
+                    let res = serde_json::to_string(&res).unwrap();
+                    if socket.send(res.into()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// A WebSocket over a stream whose handshake is done.
+pub(crate) async fn over<S>(stream: S) -> WebSocketStream<S>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    WebSocketStream::from_raw_socket(stream, Role::Client, Some(small_buffers())).await
+}
