@@ -337,6 +337,15 @@ async fn the_newest_run_of_a_wire_id_is_found(bed: impl Bed) {
     }
     let run = ledger.find_run(wire("same")).await.unwrap().unwrap();
     assert_eq!(run.run_id, run_id(3));
+    // When the newest has gone, the newest that is left.
+    ledger.end_run(end(&*ledger, 3, "a", &[])).await.unwrap();
+    let limits = Retention {
+        runs_max: 0,
+        ..KEEP_ALL
+    };
+    assert_eq!(ledger.prune(limits, u64::MAX).await.unwrap(), (0, 1));
+    let run = ledger.find_run(wire("same")).await.unwrap().unwrap();
+    assert_eq!(run.run_id, run_id(2));
 }
 
 async fn a_run_has_its_own_entries(bed: impl Bed) {

@@ -217,10 +217,13 @@ impl State {
         let runs = &self.runs;
         self.runs_by_id
             .retain(|_id, number| runs.contains_key(number));
-        self.runs_by_wire
-            .retain(|_id, number| runs.contains_key(number));
         self.runs_by_key
             .retain(|_key, number| runs.contains_key(number));
+        // An older run of the same wire id may be left when the newest one goes.
+        let wires = runs
+            .iter()
+            .map(|(number, run)| (run.record.wire_id.clone(), *number));
+        self.runs_by_wire = wires.collect();
         u64::try_from(before.saturating_sub(runs.len())).unwrap_or(u64::MAX)
     }
 
