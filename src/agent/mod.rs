@@ -4,6 +4,7 @@
 //! storage; it gets a turn and a [`RunContext`] and yields [`run::Event`]s.
 
 pub mod model;
+mod rng;
 pub mod sim;
 mod status;
 

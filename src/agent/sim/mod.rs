@@ -9,7 +9,7 @@ mod demo;
 mod pace;
 mod plan;
 mod play;
-mod rng;
+
 mod script;
 mod tokens;
 

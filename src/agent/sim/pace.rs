@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::{Jitter, SimConfig};
-use super::rng::Rng;
+use crate::agent::rng::Rng;
 
 /// Bounds of one interval, as shares of the mean.
 const SHARE_MIN: f64 = 0.3;

@@ -14,9 +14,9 @@ use crate::run::{Event, FinishReason, RunError, Tool, ToolCallDelta, ToolChoice,
 
 use super::config::{SimConfig, SimMode};
 use super::demo;
-use super::rng::Rng;
 use super::script::{SimCall, SimFailure, SimStep, SimTool};
 use super::{arguments, tokens};
+use crate::agent::rng::Rng;
 
 /// One step of an answer.
 #[derive(Debug)]

@@ -17,9 +17,9 @@ use crate::run::{Event, FinishReason, Message, Role, RunError, Usage};
 use super::config::{SimConfig, SimMode};
 use super::pace::Pace;
 use super::plan::{Plan, Question, Step, broken_off, failure, plan};
-use super::rng::Rng;
 use super::script::SimFailure;
 use super::tokens;
+use crate::agent::rng::Rng;
 
 /// Bytes that count as one token of a prompt.
 const PROMPT_BYTES_PER_TOKEN: usize = 4;
