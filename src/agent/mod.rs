@@ -1,8 +1,10 @@
 //! What an agent is to the gateway: something that turns a conversation into a stream of events.
 //!
 //! Built-in backends are [`sim`] and [`model`]. A backend knows nothing of lanes, wire formats or
-//! storage; it gets a turn and a [`RunContext`] and yields [`run::Event`]s.
+//! storage; it gets a turn and a [`RunContext`] and yields [`run::Event`]s. [`discover`] looks for
+//! model servers that could be connected.
 
+mod discover;
 pub mod model;
 mod rng;
 pub mod sim;
@@ -19,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ids::{RunId, SessionKey, WireId};
 use crate::run::{self, Event, Message, ModelRef, RunError};
+
+pub use discover::{Found, LocalServer, SEARCH_TIME_MAX, Search, discover};
 
 /// Most steered messages that wait for one running agent.
 pub const INBOX_MESSAGES_MAX: usize = 20;

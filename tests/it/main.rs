@@ -11,6 +11,7 @@
 )]
 
 mod authorization;
+mod discovery;
 mod http_bodies;
 mod http_cancel;
 mod http_golden;
@@ -18,4 +19,5 @@ mod http_requests;
 mod http_sessions;
 mod http_streams;
 mod http_vectors;
+mod model_agent;
 mod support;

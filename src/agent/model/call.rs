@@ -65,14 +65,14 @@ impl Caller<'_> {
     async fn ask(&self, endpoint: &Endpoint) -> Result<Opened, CallError> {
         let body = self
             .encode(endpoint)
-            .inspect_err(|error| self.note(endpoint, 0, error))?;
+            .inspect_err(|error| self.failed(endpoint, error))?;
         let mut repeats = 0;
         loop {
             let error = match self.client.call(endpoint, body.clone()).await {
                 Ok(opened) => return Ok(opened),
                 Err(error) => error,
             };
-            self.note(endpoint, repeats, &error);
+            self.failed(endpoint, &error);
             let wait = self.wait_before_repeat(&error, repeats);
             let Some(wait) = wait.filter(|_| repeats < self.config.retries.min(RETRIES_MAX)) else {
                 return Err(error);
@@ -83,18 +83,9 @@ impl Caller<'_> {
         }
     }
 
-    fn note(&self, endpoint: &Endpoint, repeats: u32, error: &CallError) {
+    fn failed(&self, endpoint: &Endpoint, error: &CallError) {
         self.client.metrics.upstream_failures.add_one();
-        tracing::warn!(
-            run_id = %self.run_id,
-            provider = %endpoint.model.provider,
-            model = %endpoint.model.model,
-            repeats,
-            code = error.code().as_str(),
-            error = %error,
-            cause = std::error::Error::source(error).map(tracing::field::display),
-            "model call failed",
-        );
+        note(self.run_id, endpoint, error);
     }
 
     fn encode(&self, endpoint: &Endpoint) -> Result<Bytes, CallError> {
@@ -148,6 +139,19 @@ impl Caller<'_> {
         let is_in_time = |deadline: Instant| Instant::now() + wait < deadline;
         self.deadline.is_none_or(is_in_time).then_some(wait)
     }
+}
+
+/// Tells the log what happened, with its causes.
+pub(super) fn note(run_id: RunId, endpoint: &Endpoint, error: &CallError) {
+    tracing::warn!(
+        %run_id,
+        provider = %endpoint.model.provider,
+        model = %endpoint.model.model,
+        code = error.code().as_str(),
+        %error,
+        cause = std::error::Error::source(error).map(tracing::field::display),
+        "model call failed",
+    );
 }
 
 fn no_endpoint() -> RunError {

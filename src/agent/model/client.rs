@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::metrics::Metrics;
 
 use super::chunk::Complaint;
-use super::config::{Endpoint, Timeouts};
+use super::config::{BaseUrl, Endpoint, Timeouts};
 use super::failure::{CallError, ClosedBy, Refusal, retry_after};
 
 /// How long an unused connection is kept; many servers close theirs soon after.
@@ -152,7 +152,7 @@ impl ModelClient {
     /// The ids of the models a server offers, when it answers as one by `deadline`.
     pub(in crate::agent) async fn models(
         &self,
-        uri: &Uri,
+        base_url: &BaseUrl,
         deadline: Instant,
     ) -> Option<Vec<String>> {
         #[derive(serde::Deserialize)]
@@ -164,7 +164,7 @@ impl ModelClient {
             data: Vec<Model>,
         }
         let mut request = Request::new(Full::default());
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = base_url.models().clone();
         let listing = async {
             let answer = self.http.request(request).await.ok()?;
             let is_ok = answer.status() == StatusCode::OK;
@@ -211,10 +211,7 @@ impl ModelClient {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.map_err(|error| match error.is_connect() {
-                    true => CallError::Connect(error),
-                    false => CallError::Closed(Some(ClosedBy::Sending(error))),
-                }),
+                answer = &mut answer => return answer.map_err(not_answered),
                 () = &mut first_byte_by => return Err(if is_connected() {
                     CallError::FirstByte(timeouts.first_byte)
                 } else {
@@ -256,6 +253,14 @@ fn framing(headers: &HeaderMap) -> Framing {
     match kind.map(str::to_ascii_lowercase) {
         Some(kind) if kind.starts_with("application/json") => Framing::Whole,
         _ => Framing::Events,
+    }
+}
+
+fn not_answered(error: hyper_util::client::legacy::Error) -> CallError {
+    if error.is_connect() {
+        CallError::Connect(error)
+    } else {
+        CallError::Closed(Some(ClosedBy::Sending(error)))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::ErrorCode;
 use crate::run::RunError;
 
 use super::chunk::Complaint;
-use super::config::Endpoint;
+use super::config::{ApiKey, Endpoint};
 use super::sse::SseError;
 
 /// Longest wait a server can ask for before a call is repeated.
@@ -253,7 +253,7 @@ fn told(complaint: Option<&Complaint>, endpoint: &Endpoint) -> Option<String> {
 }
 
 fn is_secret(word: &str, endpoint: &Endpoint) -> bool {
-    let key = endpoint.api_key.as_ref().map(|key| key.expose());
+    let key = endpoint.api_key.as_ref().map(ApiKey::expose);
     let values = endpoint.headers.map().values();
     let values = values.filter_map(|value| value.to_str().ok());
     let holds = |secret: &str| {
@@ -292,7 +292,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::model::{ApiKey, BaseUrl};
+    use crate::agent::model::BaseUrl;
     use crate::run::ModelRef;
 
     fn endpoint() -> Endpoint {

@@ -9,6 +9,7 @@ mod chunk;
 mod client;
 mod config;
 mod failure;
+mod reading;
 mod request;
 mod sse;
 mod stream;

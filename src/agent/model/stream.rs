@@ -1,35 +1,25 @@
 //! The stream of a run in front of a model server: ask, read, and ask again for steered messages.
 //!
-//! Owns the answer while it arrives. Cancelling or dropping it closes the connection.
+//! Owns what outlives a single call. Cancelling or dropping it closes the connection.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::agent::{AgentTurn, RunContext};
 use crate::run::{Event, FinishReason, Message, Role, RunError, Usage};
 
-use super::call::{Caller, Conversation};
-use super::calls::Calls;
-use super::chunk::{Chunk, Complaint, Delta};
-use super::client::{Framing, ModelClient, Opened};
+use super::call::{self, Caller, Conversation};
+use super::client::{ModelClient, Opened};
 use super::config::ModelConfig;
 use super::failure::CallError;
-use super::sse::{EVENT_BYTES_MAX, SseError, SseParser};
-
-/// How long the counts and the end may take after the answer said that it is complete.
-const AFTER_FINISH: Duration = Duration::from_secs(2);
+use super::reading::Reading;
 
 /// The stream of one run.
 pub(super) struct ModelStream {
@@ -37,8 +27,11 @@ pub(super) struct ModelStream {
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
+/// A run, and the answer that was opened for it by the endpoint at that position.
+type Opening = (Box<Run>, Result<(Opened, usize), RunError>);
+
 enum State {
-    Opening(BoxFuture<'static, (Box<Run>, Result<(Opened, usize), RunError>)>),
+    Opening(BoxFuture<'static, Opening>),
     Reading(Box<Run>, Box<Reading>),
     /// What is left to yield after the last call.
     Closing(VecDeque<Event>),
@@ -53,42 +46,10 @@ struct Run {
     conversation: Conversation,
     context: RunContext,
     usage: Option<Usage>,
-    /// Whether text was yielded: the answer of a later call begins after a blank line.
-    has_text: bool,
-}
-
-/// One answer while it arrives.
-#[derive(Debug)]
-struct Reading {
-    body: Incoming,
-    framing: Framing,
-    parser: SseParser,
-    whole: BytesMut,
-    /// The endpoint that answers.
+    /// Position of the endpoint that answers.
     endpoint: usize,
-    events: VecDeque<Event>,
-    text: String,
-    calls: Calls,
-    finish: Option<FinishReason>,
-    usage: Option<Usage>,
-    progress: Progress,
-    silence: Silence,
-}
-
-/// How far an answer has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    Arriving,
-    /// The answer said that nothing follows.
-    Complete,
-}
-
-/// Watches how long nothing arrives.
-#[derive(Debug)]
-struct Silence {
-    longest: Duration,
-    last: Instant,
-    timer: Pin<Box<Sleep>>,
+    /// Whether text was yielded.
+    has_text: bool,
 }
 
 impl ModelStream {
@@ -106,6 +67,7 @@ impl ModelStream {
             conversation,
             context,
             usage: None,
+            endpoint: 0,
             has_text: false,
         });
         Self {
@@ -121,7 +83,7 @@ impl ModelStream {
     }
 }
 
-fn open(run: Box<Run>) -> BoxFuture<'static, (Box<Run>, Result<(Opened, usize), RunError>)> {
+fn open(run: Box<Run>) -> BoxFuture<'static, Opening> {
     Box::pin(async move {
         let caller = Caller {
             client: &run.client,
@@ -168,21 +130,22 @@ impl Stream for ModelStream {
                 },
                 State::Opening(opening) => match opening.as_mut().poll(cx) {
                     Poll::Ready((_, Err(error))) => return this.end(Some(error)),
-                    Poll::Ready((run, Ok((opened, endpoint)))) => {
-                        let reading = Reading::new(&run, opened, endpoint);
+                    Poll::Ready((mut run, Ok((opened, endpoint)))) => {
+                        run.endpoint = endpoint;
+                        let reading = run.reading(opened);
                         this.state = State::Reading(run, Box::new(reading));
                         false
                     }
                     Poll::Pending => true,
                 },
-                State::Reading(run, reading) => match reading.poll_event(cx, run) {
+                State::Reading(run, reading) => match reading.poll_event(cx) {
                     Poll::Ready(Ok(Some(event))) => return Poll::Ready(Some(Ok(event))),
                     Poll::Ready(Ok(None)) => {
                         this.next_call();
                         false
                     }
                     Poll::Ready(Err(error)) => {
-                        let error = reading.failed(run, &error);
+                        let error = run.failed(&error);
                         return this.end(Some(error));
                     }
                     Poll::Pending => true,
@@ -203,21 +166,10 @@ impl ModelStream {
         else {
             return;
         };
-        let Reading {
-            body,
-            text,
-            usage,
-            finish,
-            calls,
-            ..
-        } = *reading;
+        let (body, text, usage, finish) = reading.close();
         run.client.finish(body);
         run.add_usage(usage);
-        let finish = match finish {
-            Some(FinishReason::Length) => FinishReason::Length,
-            _ if !calls.is_empty() => FinishReason::ToolCalls,
-            _ => FinishReason::Stop,
-        };
+        run.has_text |= !text.is_empty();
         // A client that was asked to run its tools answers next, not the model.
         self.state = if finish != FinishReason::ToolCalls && run.take_steered(text) {
             State::Opening(open(run))
@@ -229,6 +181,21 @@ impl ModelStream {
 }
 
 impl Run {
+    fn reading(&self, opened: Opened) -> Reading {
+        let timeouts = self.config.endpoints.get(self.endpoint).map(|e| e.timeouts);
+        let idle = timeouts.unwrap_or_default().idle;
+        Reading::new(opened, idle, self.context.run_id, self.has_text)
+    }
+
+    fn failed(&self, error: &CallError) -> RunError {
+        self.client.metrics.upstream_failures.add_one();
+        let Some(endpoint) = self.config.endpoints.get(self.endpoint) else {
+            return RunError::new(error.code(), error.to_string());
+        };
+        call::note(self.context.run_id, endpoint, error);
+        error.run_error(endpoint)
+    }
+
     fn add_usage(&mut self, usage: Option<Usage>) {
         match (&mut self.usage, usage) {
             (Some(sum), Some(usage)) => sum.add(&usage),
@@ -255,221 +222,6 @@ impl Run {
     }
 }
 
-impl Reading {
-    fn new(run: &Run, opened: Opened, endpoint: usize) -> Self {
-        let timeouts = run.config.endpoints.get(endpoint).map(|e| e.timeouts);
-        let mut reading = Self {
-            body: opened.body,
-            framing: opened.framing,
-            parser: SseParser::default(),
-            whole: BytesMut::new(),
-            endpoint,
-            events: VecDeque::new(),
-            text: String::new(),
-            calls: Calls::new(run.context.run_id),
-            finish: None,
-            usage: None,
-            progress: Progress::Arriving,
-            silence: Silence::new(timeouts.unwrap_or_default().idle),
-        };
-        reading.arrived(opened.first);
-        reading
-    }
-
-    fn failed(&self, run: &Run, error: &CallError) -> RunError {
-        run.client.metrics.upstream_failures.add_one();
-        let Some(endpoint) = run.config.endpoints.get(self.endpoint) else {
-            return RunError::new(error.code(), error.to_string());
-        };
-        tracing::warn!(
-            run_id = %run.context.run_id,
-            provider = %endpoint.model.provider,
-            model = %endpoint.model.model,
-            code = error.code().as_str(),
-            error = %error,
-            cause = std::error::Error::source(error).map(tracing::field::display),
-            "model answer failed",
-        );
-        error.run_error(endpoint)
-    }
-
-    /// The next event; `None` when the answer is complete.
-    fn poll_event(
-        &mut self,
-        cx: &mut Context<'_>,
-        run: &mut Run,
-    ) -> Poll<Result<Option<Event>, CallError>> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Poll::Ready(Ok(Some(event)));
-            }
-            if self.progress == Progress::Complete {
-                return Poll::Ready(Ok(None));
-            }
-            if let Some(data) = self.parser.next_event() {
-                self.read(&data?, run)?;
-                continue;
-            }
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.arrived(data);
-                    }
-                    if self.whole.len() > EVENT_BYTES_MAX {
-                        return Poll::Ready(Err(SseError::TooLarge.into()));
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.broken(error)),
-                Poll::Ready(None) => self.ended(run)?,
-                Poll::Pending => return self.poll_silence(cx),
-            }
-        }
-    }
-
-    fn arrived(&mut self, data: Bytes) {
-        self.silence.heard();
-        match self.framing {
-            Framing::Events => self.parser.push(data),
-            Framing::Whole => self.whole.extend_from_slice(&data),
-        }
-    }
-
-    /// Nothing arrives: the answer is over when it said so, and too late when it did not.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, CallError>> {
-        let longest = match self.finish {
-            Some(_) => self.silence.longest.min(AFTER_FINISH),
-            None => self.silence.longest,
-        };
-        ready!(self.silence.poll_longer_than(longest, cx));
-        if self.finish.is_none() {
-            return Poll::Ready(Err(CallError::Idle(longest)));
-        }
-        self.progress = Progress::Complete;
-        Poll::Ready(Ok(None))
-    }
-
-    fn broken(&mut self, error: hyper::Error) -> Result<Option<Event>, CallError> {
-        if self.finish.is_none() {
-            return Err(CallError::Broken(error));
-        }
-        self.progress = Progress::Complete;
-        Ok(None)
-    }
-
-    /// The body has ended. Without a finish reason the answer is a part, whatever it looks like.
-    fn ended(&mut self, run: &mut Run) -> Result<(), CallError> {
-        let rest = match self.framing {
-            Framing::Events => self.parser.finish(),
-            Framing::Whole => Some(self.whole.split().freeze()),
-        };
-        if let Some(data) = rest {
-            self.read(&data, run)?;
-        }
-        if self.progress == Progress::Arriving && self.finish.is_none() {
-            return Err(CallError::Truncated);
-        }
-        self.progress = Progress::Complete;
-        Ok(())
-    }
-
-    /// Reads the data of one event.
-    fn read(&mut self, data: &[u8], run: &mut Run) -> Result<(), CallError> {
-        if data.trim_ascii() == b"[DONE]" {
-            let has_answer = !self.text.is_empty() || !self.calls.is_empty();
-            if self.finish.is_none() && !has_answer {
-                return Err(CallError::Truncated);
-            }
-            self.progress = Progress::Complete;
-            return Ok(());
-        }
-        if data.is_empty() {
-            return Ok(());
-        }
-        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(CallError::NotJson)?;
-        if let Some(error) = chunk.error {
-            return Err(CallError::Complained(Complaint::from_error(error)));
-        }
-        if let Some(usage) = chunk.usage.and_then(|usage| usage.usage()) {
-            self.usage = Some(usage);
-        }
-        let Some(choice) = chunk.choices.and_then(|choices| choices.0) else {
-            return Ok(());
-        };
-        if let Some(delta) = choice.delta.or(choice.message) {
-            self.add(&delta, run)?;
-        }
-        let reason = choice
-            .finish_reason
-            .as_ref()
-            .and_then(|reason| reason.some());
-        self.finish = match reason {
-            None => self.finish,
-            Some("length" | "max_tokens" | "model_length") => Some(FinishReason::Length),
-            Some("content_filter") => return Err(CallError::Filtered),
-            Some("error") => return Err(CallError::Complained(Complaint::default())),
-            // Every other reason, known or not, says that the answer is whole.
-            Some(_) => Some(FinishReason::Stop),
-        };
-        Ok(())
-    }
-
-    /// Turns what is added to the answer into events.
-    fn add(&mut self, delta: &Delta<'_>, run: &mut Run) -> Result<(), CallError> {
-        let reasoning = delta
-            .reasoning_content
-            .as_ref()
-            .or(delta.reasoning.as_ref());
-        if let Some(text) = reasoning.and_then(|text| text.some()) {
-            self.events.push_back(Event::Reasoning(text.to_owned()));
-        }
-        let spoken = [delta.content.as_ref(), delta.refusal.as_ref()];
-        for text in spoken.into_iter().flatten().filter_map(|text| text.some()) {
-            if self.text.is_empty() && run.has_text {
-                self.events.push_back(Event::Text("\n\n".to_owned()));
-            }
-            run.has_text = true;
-            self.text.push_str(text);
-            self.events.push_back(Event::Text(text.to_owned()));
-        }
-        for piece in delta.tool_calls.iter().flatten() {
-            let placed = self.calls.add(piece).map_err(|_| CallError::TooManyCalls)?;
-            self.events.extend(placed.map(Event::ToolCall));
-        }
-        Ok(())
-    }
-}
-
-impl Silence {
-    fn new(longest: Duration) -> Self {
-        let last = Instant::now();
-        Self {
-            longest,
-            last,
-            timer: Box::pin(sleep_until(last + longest)),
-        }
-    }
-
-    fn heard(&mut self) {
-        self.last = Instant::now();
-    }
-
-    /// Pends until nothing was heard for `longest`. The timer is set anew only when it fires or
-    /// would fire too late, so that hearing something costs no more than a look at the clock.
-    fn poll_longer_than(&mut self, longest: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let until = self.last + longest;
-        if self.timer.deadline() > until {
-            self.timer.as_mut().reset(until);
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            if Instant::now() >= until {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(until);
-        }
-    }
-}
-
 impl fmt::Debug for ModelStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
@@ -480,6 +232,6 @@ impl fmt::Debug for ModelStream {
         };
         f.debug_struct("ModelStream")
             .field("state", &state)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

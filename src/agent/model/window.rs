@@ -40,7 +40,9 @@ impl Window {
             bytes: self.fixed_bytes,
             tokens: self.reserve(),
         };
-        current.iter().for_each(|message| used.add(message));
+        for message in current {
+            used.add(message);
+        }
         if used.tokens() > self.tokens {
             return Err(Overflow);
         }

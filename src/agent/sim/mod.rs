@@ -12,6 +12,7 @@ mod play;
 
 mod script;
 mod tokens;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

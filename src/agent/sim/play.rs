@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
-use tokio::time::{Sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::{AgentTurn, Inbox};
 use crate::run::{Event, FinishReason, Message, Role, RunError, Usage};
@@ -19,6 +18,7 @@ use super::pace::Pace;
 use super::plan::{Plan, Question, Step, broken_off, failure, plan};
 use super::script::SimFailure;
 use super::tokens;
+use super::waiting::Waiting;
 use crate::agent::rng::Rng;
 
 /// Bytes that count as one token of a prompt.
@@ -92,16 +92,6 @@ struct Conversation {
     steered: Vec<String>,
 }
 
-/// What wakes the stream.
-#[derive(Debug)]
-struct Waiting {
-    cancel: CancellationToken,
-    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    ignores_cancel: bool,
-    timer: Option<Pin<Box<Sleep>>>,
-    gave_way: bool,
-}
-
 impl Play {
     pub(super) fn new(
         config: Arc<SimConfig>,
@@ -133,13 +123,7 @@ impl Play {
             chunk: None,
             joins: false,
             inbox,
-            waiting: Waiting {
-                cancel,
-                cancelled: None,
-                ignores_cancel: false,
-                timer: None,
-                gave_way: false,
-            },
+            waiting: Waiting::new(cancel),
         };
         let plan = if fails {
             this.simulated_failure()
@@ -375,48 +359,6 @@ impl Stream for Play {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_event(cx)
-    }
-}
-
-impl Waiting {
-    fn is_cancelled(&self) -> bool {
-        !self.ignores_cancel && self.cancel.is_cancelled()
-    }
-
-    /// Pends until what is scheduled is due (true) or the run is cancelled (false).
-    fn poll_due(&mut self, cx: &mut Context<'_>, pace: &Pace) -> Poll<bool> {
-        let Some(due) = pace.pending_until() else {
-            return Poll::Ready(true);
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        if timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        self.poll_forever(cx).map(|()| false)
-    }
-
-    /// Pends until the run is cancelled.
-    fn poll_forever(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ignores_cancel {
-            return Poll::Pending;
-        }
-        let cancelled = self
-            .cancelled
-            .get_or_insert_with(|| Box::pin(self.cancel.clone().cancelled_owned()));
-        cancelled.as_mut().poll(cx)
-    }
-
-    /// Pends once, and is woken at once.
-    fn poll_give_way(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.gave_way = !self.gave_way;
-        if self.gave_way {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod http;
 pub(crate) mod mock;
 pub(crate) mod puppet;
 pub(crate) mod rig;
+pub(crate) mod upstream;
 
 pub(crate) use http::{Connection, Response};
 pub(crate) use puppet::{Puppet, PuppetRun};

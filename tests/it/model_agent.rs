@@ -1,0 +1,1010 @@
+//! The model agent against a scripted model server: what is asked, what is read, and every fault.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clawport::agent::model::{
+    ApiKey, BaseUrl, Endpoint, ExtraHeaders, ModelAgent, ModelClient, ModelConfig, Spawner,
+    Timeouts,
+};
+use clawport::agent::{Agent, AgentTurn, EventStream, Inbox, RunContext, Steered};
+use clawport::error::ErrorCode;
+use clawport::ids::{IdSource, RunId, SessionKey, SystemIds, WireId};
+use clawport::internals::metrics::Metrics;
+use clawport::run::{
+    Event, FinishReason, Message, ModelRef, Role, RunError, Tool, ToolCall, Turn, Usage,
+};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::soon;
+use crate::support::upstream::{Mute, Part, Reply, Upstream};
+
+/// Everything a run yielded.
+#[derive(Debug, Default)]
+struct Answer {
+    chunks: Vec<String>,
+    reasoning: String,
+    calls: Vec<(String, String, String)>,
+    usage: Option<Usage>,
+    finish: Option<FinishReason>,
+    error: Option<RunError>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        self.chunks.concat()
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        self.error.as_ref().map(|error| error.code)
+    }
+
+    fn message(&self) -> &str {
+        self.error.as_ref().map_or("", |error| &error.message)
+    }
+
+    fn add(&mut self, item: Result<Event, RunError>) {
+        assert!(
+            self.finish.is_none() && self.error.is_none(),
+            "nothing follows the end"
+        );
+        match item {
+            Ok(Event::Text(text)) => self.chunks.push(text),
+            Ok(Event::Reasoning(text)) => self.reasoning.push_str(&text),
+            Ok(Event::ToolCall(delta)) => {
+                if let (Some(id), Some(name)) = (delta.id, delta.name) {
+                    self.calls.push((id, name, String::new()));
+                }
+                self.calls[delta.index as usize]
+                    .2
+                    .push_str(&delta.arguments);
+            }
+            Ok(Event::Usage(usage)) => self.usage = Some(usage),
+            Ok(Event::Finished(reason)) => self.finish = Some(reason),
+            Ok(other) => unreachable!("a model has no tools of its own: {other:?}"),
+            Err(error) => self.error = Some(error),
+        }
+    }
+}
+
+/// A run and the ends a test holds.
+struct Room {
+    context: RunContext,
+    cancel: CancellationToken,
+    steer: mpsc::Sender<Steered>,
+}
+
+fn room() -> Room {
+    let (steer, inbox) = Inbox::new();
+    let cancel = CancellationToken::new();
+    let context = RunContext {
+        run_id: RunId::from_uuid(SystemIds.random()),
+        wire_id: WireId::parse("w").unwrap(),
+        session: SessionKey::from_canonical("agent:main:main"),
+        deadline: None,
+        cancel: cancel.clone(),
+        inbox,
+    };
+    Room {
+        context,
+        cancel,
+        steer,
+    }
+}
+
+fn turn(text: &str) -> AgentTurn {
+    AgentTurn {
+        turn: Turn {
+            current: vec![Message::text(Role::User, text)],
+            ..Turn::default()
+        },
+        session: Vec::new(),
+    }
+}
+
+fn endpoint(base_url: BaseUrl) -> Endpoint {
+    let model = ModelRef {
+        provider: "mock".into(),
+        model: "mock-model".into(),
+    };
+    Endpoint::new(model, base_url)
+}
+
+/// An agent with these endpoints, and what it counts.
+fn agent_of(endpoints: Vec<Endpoint>, retries: u32) -> (ModelAgent, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::default());
+    let spawner = Spawner::new(|task| drop(tokio::spawn(task)));
+    let client = ModelClient::new(spawner, Arc::clone(&metrics));
+    let config = ModelConfig {
+        endpoints,
+        system: None,
+        retries,
+    };
+    (ModelAgent::new(config, client), metrics)
+}
+
+fn agent_at(upstream: &Upstream) -> ModelAgent {
+    agent_of(vec![endpoint(upstream.base_url())], 2).0
+}
+
+async fn read(mut stream: EventStream) -> Answer {
+    let mut answer = Answer::default();
+    while let Some(item) = soon(stream.next()).await {
+        answer.add(item);
+    }
+    answer
+}
+
+async fn ask(agent: &ModelAgent, turn: AgentTurn) -> Answer {
+    read(agent.run(turn, room().context)).await
+}
+
+/// The answer to a fresh agent without retries when the server does what it is told.
+async fn told(parts: impl IntoIterator<Item = Part>) -> (Answer, Upstream) {
+    let upstream = Upstream::start().await;
+    upstream.replies([Reply::events(parts)]);
+    let (agent, _) = agent_of(vec![endpoint(upstream.base_url())], 2);
+    let answer = ask(&agent, turn("hi")).await;
+    assert_eq!(
+        upstream.counts().asked,
+        1,
+        "a call that was answered is never repeated"
+    );
+    (answer, upstream)
+}
+
+#[tokio::test]
+async fn tokens_are_passed_on_one_by_one_with_their_counts() {
+    let upstream = Upstream::start().await;
+    let answer = ask(&agent_at(&upstream), turn("hi [[mock tokens=3]]")).await;
+    assert_eq!(answer.chunks, ["w0 ", "w1 ", "w2 "]);
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    let usage = answer.usage.unwrap();
+    assert_eq!((usage.output, usage.total), (3, Some(usage.input + 3)));
+}
+
+#[tokio::test]
+async fn a_call_says_who_asks_what() {
+    let upstream = Upstream::start().await;
+    let mut asked = endpoint(upstream.base_url());
+    asked.api_key = Some(ApiKey::parse("key-1").unwrap());
+    let mut headers = ExtraHeaders::default();
+    headers.insert("X-Title", "mine").unwrap();
+    asked.headers = headers;
+    let (agent, _) = agent_of(vec![asked], 0);
+    ask(&agent, turn("hi")).await;
+
+    let call = &upstream.asked()[0];
+    let header = |name| call.headers[name].to_str().unwrap();
+    assert_eq!(call.path, "/v1/chat/completions");
+    assert_eq!(header("authorization"), "Bearer key-1");
+    assert_eq!(header("content-type"), "application/json");
+    assert_eq!(header("accept"), "text/event-stream");
+    assert_eq!(header("x-title"), "mine");
+    assert!(header("user-agent").starts_with("clawport/"));
+    assert_eq!(
+        call.body,
+        json!({"model": "mock-model", "stream": true, "stream_options": {"include_usage": true},
+            "messages": [{"role": "user", "content": "hi"}]})
+    );
+}
+
+#[tokio::test]
+async fn the_conversation_comes_in_order_with_the_agents_system_text_first() {
+    let upstream = Upstream::start().await;
+    let spawner = Spawner::new(|task| drop(tokio::spawn(task)));
+    let config = ModelConfig {
+        endpoints: vec![endpoint(upstream.base_url())],
+        system: Some("You are mine.".into()),
+        retries: 0,
+    };
+    let agent = ModelAgent::new(config, ModelClient::new(spawner, Arc::default()));
+    let mut asked = turn("now");
+    asked.turn.system = Some("Be brief.".to_owned());
+    asked.turn.history = vec![Message::text(Role::User, "later")];
+    asked.session = vec![
+        Message::text(Role::User, "first"),
+        Message::text(Role::Assistant, "answer"),
+    ];
+    ask(&agent, asked).await;
+    assert_eq!(
+        upstream.last_messages(),
+        json!([
+            {"role": "system", "content": "You are mine.\n\nBe brief."},
+            {"role": "user", "content": "first"},
+            {"role": "assistant", "content": "answer"},
+            {"role": "user", "content": "later"},
+            {"role": "user", "content": "now"},
+        ])
+    );
+}
+
+fn weather() -> Tool {
+    Tool {
+        name: "get_weather".to_owned(),
+        description: None,
+        parameters: Some(json!({"type": "object", "properties": {"q": {"type": "number"}}})),
+        strict: None,
+    }
+}
+
+#[tokio::test]
+async fn a_client_tool_is_called_and_its_result_goes_back_under_its_id() {
+    let upstream = Upstream::start().await;
+    let agent = agent_at(&upstream);
+    let mut first = turn("weather? [[mock tool=get_weather]]");
+    first.turn.tools = vec![weather()];
+    let called = ask(&agent, first.clone()).await;
+    assert_eq!(called.finish, Some(FinishReason::ToolCalls));
+    let (id, name, arguments) = called.calls[0].clone();
+    assert_eq!(
+        (id.as_str(), name.as_str(), arguments.as_str()),
+        ("call_mock", "get_weather", "{\"q\":1}")
+    );
+
+    let mut calling = Message::text(Role::Assistant, "");
+    calling.tool_calls.push(ToolCall {
+        id: id.clone(),
+        name,
+        arguments,
+    });
+    let mut result = Message::text(Role::Tool, "12 degrees");
+    result.tool_call_id = Some(id);
+    let mut second = first.clone();
+    second.session = first.turn.current.clone();
+    second.session.push(calling);
+    second.turn.current = vec![result];
+    let answer = ask(&agent, second).await;
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    let messages = upstream.last_messages();
+    assert_eq!(messages[1]["tool_calls"][0]["id"], "call_mock");
+    assert_eq!(
+        messages[2],
+        json!({"role": "tool", "tool_call_id": "call_mock", "content": "12 degrees"})
+    );
+}
+
+#[tokio::test]
+async fn reasoning_refusals_and_empty_deltas_are_told_apart() {
+    let (answer, _) = told([
+        Part::delta(&json!({"role": "assistant", "content": null})),
+        Part::delta(&json!({"reasoning_content": "hm"})),
+        Part::delta(&json!({"reasoning": ", well", "content": ""})),
+        Part::text("yes"),
+        Part::delta(&json!({"refusal": "no"})),
+        Part::event(&json!({"choices": [], "usage": {}})),
+        Part::finish("some_new_reason"),
+        Part::done(),
+    ])
+    .await;
+    assert_eq!(answer.reasoning, "hm, well");
+    assert_eq!(answer.chunks, ["yes", "no"]);
+    assert_eq!(
+        (answer.finish, answer.usage),
+        (Some(FinishReason::Stop), None)
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_by_its_limit_says_so() {
+    let (answer, _) = told([Part::text("a"), Part::finish("length"), Part::done()]).await;
+    assert_eq!(answer.finish, Some(FinishReason::Length));
+}
+
+#[tokio::test]
+async fn a_stop_reason_does_not_hide_tool_calls() {
+    let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f",
+        "arguments": {"x": 1}}}]});
+    let (answer, _) = told([Part::delta(&call), Part::finish("stop"), Part::done()]).await;
+    assert_eq!(answer.finish, Some(FinishReason::ToolCalls));
+    assert_eq!(answer.calls[0].2, "{\"x\":1}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_stream_is_understood() {
+    let upstream = Upstream::start().await;
+    let whole = json!({"choices": [{"message": {"role": "assistant", "content": "whole"},
+        "finish_reason": "stop"}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}});
+    let text = whole.to_string();
+    let (first, second) = text.split_at(20);
+    let parts = [Part::raw(first.to_owned()), Part::raw(second.to_owned())];
+    upstream.replies([Reply::Body(
+        "application/json; charset=utf-8",
+        parts.to_vec(),
+    )]);
+    let answer = ask(&agent_at(&upstream), turn("hi")).await;
+    assert_eq!(answer.chunks, ["whole"]);
+    assert_eq!(answer.usage.unwrap().output, 1);
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let upstream = Upstream::start().await;
+    let agent = agent_at(&upstream);
+    for run in 1..=5 {
+        ask(&agent, turn("hi [[mock tokens=2]]")).await;
+        upstream.until(|counts| counts.finished == run).await;
+        // The end of a body is read in the background.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    assert_eq!(upstream.counts().connections, 1);
+}
+
+#[tokio::test]
+async fn many_runs_at_once_keep_their_answers_apart() {
+    let upstream = Upstream::start().await;
+    let agent = agent_at(&upstream);
+    let runs = (0..32).map(|n| {
+        let text = format!("[[mock text=answer_{n} first=50]]");
+        let stream = agent.run(turn(&text), room().context);
+        async move { (n, read(stream).await.text()) }
+    });
+    for (n, text) in futures_util::future::join_all(runs).await {
+        assert_eq!(text, format!("answer {n}"));
+    }
+    assert!(upstream.counts().active_max > 1);
+}
+
+// What a server can do wrong once its answer has begun.
+
+async fn check_failure(parts: Vec<Part>, said: &str, code: ErrorCode, message: &str) {
+    let shown = format!("{parts:?}");
+    let shown: String = shown.chars().take(200).collect();
+    let (answer, upstream) = told(parts).await;
+    assert_eq!(answer.text(), said, "{shown}");
+    assert_eq!(
+        (answer.code(), answer.message()),
+        (Some(code), message),
+        "{shown}"
+    );
+    assert_eq!(answer.finish, None, "{shown}");
+    upstream.until(|counts| counts.active == 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_never_complete() {
+    let truncated = "the model server ended its answer early";
+    let broken = "the connection to the model server broke in the middle of its answer";
+    let failed = ErrorCode::UpstreamFailed;
+    check_failure(vec![Part::text("part")], "part", failed, truncated).await;
+    check_failure(vec![Part::raw("data: {\"cho")], "", failed, truncated).await;
+    check_failure(
+        vec![Part::raw("hello, I am no stream\n")],
+        "",
+        failed,
+        truncated,
+    )
+    .await;
+    check_failure(vec![Part::done()], "", failed, truncated).await;
+    for reset in [false, true] {
+        let cut = vec![Part::text("part"), Part::Cut { reset }];
+        check_failure(cut, "part", failed, broken).await;
+        // Even when only the role has come: the server has begun to work.
+        let begun = vec![
+            Part::delta(&json!({"role": "assistant"})),
+            Part::Cut { reset },
+        ];
+        check_failure(begun, "", failed, broken).await;
+    }
+}
+
+#[tokio::test]
+async fn nonsense_in_an_answer_fails_it() {
+    let failed = ErrorCode::UpstreamFailed;
+    check_failure(
+        vec![
+            Part::text("a"),
+            Part::raw("data: {broken\n\n"),
+            Part::text("b"),
+            Part::done(),
+        ],
+        "a",
+        failed,
+        "the model server sent an event that is not valid JSON",
+    )
+    .await;
+    let huge = vec![b'x'; 2 << 20];
+    check_failure(
+        vec![Part::text("a"), Part::raw(huge), Part::Stall],
+        "a",
+        failed,
+        "the model server sent a malformed stream",
+    )
+    .await;
+    let many: Vec<_> = (0..200)
+        .map(|n| json!({"index": n, "function": {"name": "f"}}))
+        .collect();
+    let (answer, _) = told([Part::delta(&json!({"tool_calls": many})), Part::done()]).await;
+    assert_eq!(answer.code(), Some(failed));
+    assert_eq!(
+        answer.message(),
+        "the model server sent more tool calls than can be handled"
+    );
+}
+
+#[tokio::test]
+async fn failures_told_inside_the_stream_are_passed_on() {
+    let error = |error: Value| Part::event(&json!({ "error": error }));
+    check_failure(
+        vec![
+            Part::text("a"),
+            error(json!({"message": "no more", "code": 429})),
+            Part::done(),
+        ],
+        "a",
+        ErrorCode::UpstreamRateLimit,
+        "no more",
+    )
+    .await;
+    check_failure(
+        vec![error(json!("it burns"))],
+        "",
+        ErrorCode::UpstreamFailed,
+        "it burns",
+    )
+    .await;
+    check_failure(
+        vec![
+            Part::text("a"),
+            Part::finish("content_filter"),
+            Part::done(),
+        ],
+        "a",
+        ErrorCode::UpstreamRequest,
+        "the content filter of the model server stopped the answer",
+    )
+    .await;
+    check_failure(
+        vec![Part::text("a"), Part::finish("error")],
+        "a",
+        ErrorCode::UpstreamFailed,
+        "the model server reported a failure in the middle of its answer",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_complete_answer_is_never_a_failure() {
+    let complete: [Vec<Part>; 5] = [
+        // Without the last event.
+        vec![Part::text("a"), Part::finish("stop")],
+        // Without a finish reason.
+        vec![Part::text("a"), Part::done()],
+        // Broken or silent after its end.
+        vec![
+            Part::text("a"),
+            Part::finish("stop"),
+            Part::Cut { reset: false },
+        ],
+        vec![Part::text("a"), Part::finish("stop"), Part::Stall],
+        vec![
+            Part::text("a"),
+            Part::finish("stop"),
+            Part::done(),
+            Part::Stall,
+        ],
+    ];
+    for parts in complete {
+        let shown = format!("{parts:?}");
+        let (answer, _) = told(parts).await;
+        assert_eq!(answer.text(), "a", "{shown}");
+        assert_eq!(answer.finish, Some(FinishReason::Stop), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_trickle_flows_through() {
+    let mut bytes = Vec::new();
+    for part in [
+        Part::raw(": hello\r\n\r\n"),
+        Part::text("grüß "),
+        Part::text("dich"),
+        Part::usage(1, 2),
+        Part::finish("stop"),
+        Part::done(),
+    ] {
+        let Part::Data(data) = part else {
+            unreachable!()
+        };
+        bytes.extend(
+            data.iter()
+                .map(|byte| Part::raw(Bytes::copy_from_slice(&[*byte]))),
+        );
+    }
+    let (answer, _) = told(bytes).await;
+    assert_eq!(answer.chunks, ["grüß ", "dich"]);
+    assert_eq!(answer.usage.unwrap().output, 2);
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+}
+
+#[tokio::test]
+async fn a_connection_that_went_wrong_is_not_used_again() {
+    let upstream = Upstream::start().await;
+    let agent = agent_at(&upstream);
+    upstream.replies([Reply::events([Part::raw("data: {broken\n\n"), Part::Stall])]);
+    assert!(ask(&agent, turn("hi")).await.error.is_some());
+    upstream.until(|counts| counts.closed == 1).await;
+    assert_eq!(ask(&agent, turn("hi")).await.error, None);
+    let connections: Vec<_> = upstream
+        .asked()
+        .iter()
+        .map(|call| call.connection)
+        .collect();
+    assert_eq!(connections, [0, 1]);
+}
+
+// Repeats and fallbacks.
+
+#[tokio::test]
+async fn what_passes_is_repeated_until_it_works() {
+    let upstream = Upstream::start().await;
+    upstream.replies([Reply::refusal(500, "x"), Reply::refusal(429, "x")]);
+    let (agent, metrics) = agent_of(vec![endpoint(upstream.base_url())], 2);
+    let answer = ask(&agent, turn("hi [[mock tokens=1]]")).await;
+    assert_eq!((answer.text().as_str(), answer.error), ("w0 ", None));
+    assert_eq!(upstream.counts().asked, 3);
+    let counted = (
+        metrics.upstream_calls.get(),
+        metrics.upstream_retries.get(),
+        metrics.upstream_failures.get(),
+    );
+    assert_eq!(counted, (3, 2, 2));
+}
+
+#[tokio::test]
+async fn calls_are_repeated_no_more_often_than_configured() {
+    for retries in [0, 2] {
+        let upstream = Upstream::start().await;
+        let (agent, _) = agent_of(vec![endpoint(upstream.base_url())], retries);
+        let answer = ask(&agent, turn("hi [[mock status=503]]")).await;
+        assert_eq!(answer.code(), Some(ErrorCode::UpstreamOverloaded));
+        assert_eq!(answer.message(), "503 mock upstream error 503");
+        assert_eq!(upstream.counts().asked, retries as usize + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_pass_is_asked_once() {
+    for (status, code) in [
+        (400, ErrorCode::UpstreamRequest),
+        (401, ErrorCode::UpstreamAuth),
+        (402, ErrorCode::UpstreamBilling),
+        (403, ErrorCode::UpstreamPermission),
+        (404, ErrorCode::UpstreamModel),
+        (413, ErrorCode::ContextOverflow),
+        (418, ErrorCode::UpstreamRequest),
+    ] {
+        let upstream = Upstream::start().await;
+        let text = format!("hi [[mock status={status}]]");
+        let answer = ask(&agent_at(&upstream), turn(&text)).await;
+        assert_eq!(answer.code(), Some(code), "{status}");
+        assert_eq!(upstream.counts().asked, 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_an_answer_is_tried_again() {
+    for first in [
+        Reply::Hangup { reset: false },
+        Reply::Hangup { reset: true },
+        Reply::events([]),
+        Reply::events([Part::Cut { reset: false }]),
+    ] {
+        let upstream = Upstream::start().await;
+        upstream.replies([first.clone()]);
+        let answer = ask(&agent_at(&upstream), turn("hi [[mock tokens=1]]")).await;
+        assert_eq!(
+            (answer.text().as_str(), &answer.error),
+            ("w0 ", &None),
+            "{first:?}"
+        );
+        assert_eq!(upstream.counts().asked, 2, "{first:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_wait_a_server_asks_for_is_kept_up_to_a_limit() {
+    let upstream = Upstream::start().await;
+    upstream.replies([Reply::refusal(429, "x").with_header("retry-after-ms", "700")]);
+    let begun = Instant::now();
+    let answer = ask(&agent_at(&upstream), turn("hi")).await;
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    assert!(begun.elapsed() >= Duration::from_millis(700));
+
+    upstream.replies([Reply::refusal(429, "x").with_header("retry-after", "31")]);
+    let answer = ask(&agent_at(&upstream), turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamRateLimit));
+    assert_eq!(upstream.counts().asked, 3);
+}
+
+#[tokio::test]
+async fn a_repeat_that_would_miss_the_deadline_is_not_waited_for() {
+    let upstream = Upstream::start().await;
+    upstream.replies([Reply::refusal(429, "x").with_header("retry-after", "20")]);
+    let mut context = room().context;
+    context.deadline = Some(tokio::time::Instant::now() + Duration::from_secs(10));
+    let answer = read(agent_at(&upstream).run(turn("hi"), context)).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamRateLimit));
+    assert_eq!(upstream.counts().asked, 1);
+}
+
+#[tokio::test]
+async fn fallbacks_are_asked_in_order_and_the_first_failure_counts() {
+    let first = Upstream::start().await;
+    let second = Upstream::start().await;
+    let endpoints = || vec![endpoint(first.base_url()), endpoint(second.base_url())];
+    first.replies([Reply::refusal(401, "x")]);
+    let answer = ask(&agent_of(endpoints(), 0).0, turn("hi [[mock text=second]]")).await;
+    assert_eq!((answer.text().as_str(), answer.error), ("second", None));
+
+    first.replies([Reply::refusal(404, "no such model")]);
+    second.replies([Reply::refusal(500, "x")]);
+    let answer = ask(&agent_of(endpoints(), 0).0, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamModel));
+    assert_eq!(answer.message(), "404 no such model");
+    assert_eq!((first.counts().asked, second.counts().asked), (2, 2));
+
+    // After the first byte nobody else is asked.
+    first.replies([Reply::events([
+        Part::text("part"),
+        Part::Cut { reset: false },
+    ])]);
+    let answer = ask(&agent_of(endpoints(), 2).0, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamFailed));
+    assert_eq!((first.counts().asked, second.counts().asked), (3, 2));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_cannot_be_connected_to() {
+    let gone = Upstream::start().await;
+    let url = gone.base_url();
+    drop(gone);
+    tokio::task::yield_now().await;
+    let answer = ask(&agent_of(vec![endpoint(url)], 1).0, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamConnect));
+    let unknown = BaseUrl::parse("http://no-such-host.invalid/v1").unwrap();
+    let answer = ask(&agent_of(vec![endpoint(unknown)], 0).0, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamConnect));
+    assert_eq!(answer.message(), "no connection to the model server");
+}
+
+#[tokio::test]
+async fn what_is_no_http_fails() {
+    let mute = Mute::start(b"SSH-2.0-OpenSSH_9.2p1\r\n").await;
+    let url = BaseUrl::parse(&format!("http://{}/v1", mute.addr())).unwrap();
+    let answer = ask(&agent_of(vec![endpoint(url)], 0).0, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamFailed));
+    mute.until(1, 1).await;
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let other = Upstream::start().await;
+    let upstream = Upstream::start().await;
+    let target = format!("http://{}/v1/chat/completions", other.addr());
+    let redirect = Reply::Status(307, Vec::new(), String::new()).with_header("location", &target);
+    upstream.replies([redirect]);
+    let answer = ask(&agent_at(&upstream), turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamFailed));
+    assert!(
+        answer.message().contains("redirects"),
+        "{}",
+        answer.message()
+    );
+    assert_eq!(
+        (upstream.counts().asked, other.counts().connections),
+        (1, 0)
+    );
+}
+
+#[tokio::test]
+async fn no_secret_comes_back() {
+    let upstream = Upstream::start().await;
+    let mut asked = endpoint(upstream.base_url());
+    asked.api_key = Some(ApiKey::parse("very-secret-key").unwrap());
+    let quoted = "bad request with Bearer very-secret-key in it";
+    upstream.replies([
+        Reply::refusal(400, quoted),
+        Reply::refusal(401, quoted),
+        Reply::events([Part::event(&json!({"error": {"message": quoted}}))]),
+    ]);
+    let (agent, _) = agent_of(vec![asked], 0);
+    for _ in 0..3 {
+        let answer = ask(&agent, turn("hi")).await;
+        let shown = format!("{answer:?}");
+        assert!(
+            answer.error.is_some() && !shown.contains("very-secret"),
+            "{shown}"
+        );
+    }
+}
+
+// Time limits.
+
+fn impatient(base_url: BaseUrl, timeouts: Timeouts) -> ModelAgent {
+    let mut endpoint = endpoint(base_url);
+    endpoint.timeouts = timeouts;
+    agent_of(vec![endpoint], 2).0
+}
+
+const PATIENT: Duration = Duration::from_mins(1);
+const IMPATIENT: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_server_that_does_not_finish_connecting_is_given_up() {
+    let mute = Mute::start(b"").await;
+    // TLS begins and is never answered.
+    let url = BaseUrl::parse(&format!("https://localhost:{}/v1", mute.addr().port())).unwrap();
+    let mut endpoint = endpoint(url);
+    endpoint.timeouts = Timeouts {
+        connect: IMPATIENT,
+        first_byte: PATIENT,
+        idle: PATIENT,
+    };
+    let answer = ask(&agent_of(vec![endpoint], 0).0, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamConnect));
+    mute.until(1, 1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up_after_one_call() {
+    let timeouts = Timeouts {
+        connect: PATIENT,
+        first_byte: IMPATIENT,
+        idle: PATIENT,
+    };
+    for silence in [Reply::Silence, Reply::events([Part::Stall])] {
+        let upstream = Upstream::start().await;
+        upstream.replies([silence]);
+        let answer = ask(&impatient(upstream.base_url(), timeouts), turn("hi")).await;
+        assert_eq!(answer.code(), Some(ErrorCode::UpstreamTimeout));
+        assert_eq!(upstream.counts().asked, 1);
+        upstream.until(|counts| counts.closed == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_answer_is_given_up_and_comments_are_not_silence() {
+    let timeouts = Timeouts {
+        connect: PATIENT,
+        first_byte: PATIENT,
+        idle: IMPATIENT,
+    };
+    let upstream = Upstream::start().await;
+    upstream.replies([Reply::events([Part::text("a"), Part::Stall])]);
+    let agent = impatient(upstream.base_url(), timeouts);
+    let answer = ask(&agent, turn("hi")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamTimeout));
+    assert_eq!(answer.text(), "a");
+    upstream.until(|counts| counts.closed == 1).await;
+
+    let mut thinking = vec![Part::text("a")];
+    for _ in 0..8 {
+        thinking.extend([Part::Wait(40), Part::raw(": thinking\n\n")]);
+    }
+    thinking.extend([Part::text("b"), Part::done()]);
+    upstream.replies([Reply::events(thinking)]);
+    let answer = ask(&agent, turn("hi")).await;
+    assert_eq!((answer.text().as_str(), answer.error), ("ab", None));
+}
+
+// Cancellation.
+
+/// How a run is given up.
+#[derive(Clone, Copy, Debug)]
+enum GiveUp {
+    Cancel,
+    Drop,
+}
+
+/// How long it takes until the other side sees a run given up, once `is_there`; the best of some
+/// tries, since the machine may be busy.
+async fn time_to_close(reply: Reply, first: Option<&str>, how: GiveUp) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let upstream = Upstream::start().await;
+        upstream.replies([reply.clone()]);
+        let Room {
+            context, cancel, ..
+        } = room();
+        let mut stream = agent_at(&upstream).run(turn("hi"), context);
+        if let Some(first) = first {
+            let text = soon(stream.next()).await.unwrap().unwrap();
+            assert_eq!(text, Event::Text(first.to_owned()));
+        }
+        let running = tokio::spawn(async move {
+            let ended = stream.next().await;
+            assert_eq!(ended, None);
+        });
+        upstream.until(|counts| counts.active == 1).await;
+        let begun = Instant::now();
+        match how {
+            GiveUp::Cancel => cancel.cancel(),
+            GiveUp::Drop => running.abort(),
+        }
+        upstream
+            .until(|counts| counts.closed == 1 && counts.active == 0)
+            .await;
+        best = best.min(begun.elapsed());
+    }
+    best
+}
+
+#[tokio::test]
+async fn giving_a_run_up_closes_its_connection_within_100_ms() {
+    for how in [GiveUp::Cancel, GiveUp::Drop] {
+        for (reply, first) in [
+            (Reply::Silence, None),
+            (Reply::events([Part::Stall]), None),
+            (Reply::events([Part::text("a"), Part::Stall]), Some("a")),
+        ] {
+            let took = time_to_close(reply.clone(), first, how).await;
+            assert!(
+                took < Duration::from_millis(100),
+                "{how:?} {reply:?}: {took:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn giving_a_run_up_stops_connecting() {
+    for how in [GiveUp::Cancel, GiveUp::Drop] {
+        let mute = Mute::start(b"").await;
+        let url = format!("https://localhost:{}/v1", mute.addr().port());
+        let (agent, _) = agent_of(vec![endpoint(BaseUrl::parse(&url).unwrap())], 2);
+        let Room {
+            context, cancel, ..
+        } = room();
+        let mut stream = agent.run(turn("hi"), context);
+        let running = tokio::spawn(async move { stream.next().await });
+        mute.until(1, 0).await;
+        match how {
+            GiveUp::Cancel => cancel.cancel(),
+            GiveUp::Drop => running.abort(),
+        }
+        mute.until(1, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn giving_a_run_up_stops_waiting_for_a_repeat() {
+    let upstream = Upstream::start().await;
+    upstream.replies([Reply::refusal(503, "x").with_header("retry-after", "30")]);
+    let Room {
+        context, cancel, ..
+    } = room();
+    let mut stream = agent_at(&upstream).run(turn("hi"), context);
+    let running = tokio::spawn(async move { stream.next().await });
+    upstream.until(|counts| counts.finished == 1).await;
+    cancel.cancel();
+    assert_eq!(soon(running).await.unwrap(), None);
+    assert_eq!(upstream.counts().asked, 1);
+}
+
+// The context window.
+
+#[tokio::test]
+async fn oldest_turns_are_left_out_when_the_window_is_full() {
+    let upstream = Upstream::start().await;
+    let mut small = endpoint(upstream.base_url());
+    small.context_window = Some(200);
+    let (agent, _) = agent_of(vec![small], 0);
+    let mut asked = turn("now");
+    asked.turn.system = Some("system".to_owned());
+    for text in ["old", "new"] {
+        let long = format!("{text} {}", "x".repeat(400));
+        asked.session.push(Message::text(Role::User, long));
+        asked.session.push(Message::text(Role::Assistant, text));
+    }
+    let answer = ask(&agent, asked.clone()).await;
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    let messages = upstream.last_messages();
+    let roles: Vec<_> = messages
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["role"])
+        .collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user"]);
+    assert!(messages[1]["content"].as_str().unwrap().starts_with("new"));
+
+    asked.turn.current = vec![Message::text(Role::User, "x".repeat(2_000))];
+    let answer = ask(&agent, asked).await;
+    assert_eq!(answer.code(), Some(ErrorCode::ContextOverflow));
+    assert_eq!(upstream.counts().asked, 1);
+}
+
+#[tokio::test]
+async fn images_are_not_sent_to_a_model_that_takes_none() {
+    let upstream = Upstream::start().await;
+    let mut blind = endpoint(upstream.base_url());
+    blind.input = vec!["text".into()];
+    let mut asked = turn("what is this?");
+    asked.turn.current[0].images.push(clawport::run::Image {
+        media_type: "image/png".into(),
+        bytes: Bytes::from_static(b"png"),
+    });
+    let answer = ask(&agent_of(vec![blind.clone()], 0).0, asked.clone()).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamRequest));
+    assert_eq!(upstream.counts().asked, 0);
+    let seeing = endpoint(upstream.base_url());
+    let answer = ask(&agent_of(vec![blind, seeing], 0).0, asked).await;
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    let url = &upstream.last_messages()[0]["content"][1]["image_url"]["url"];
+    assert_eq!(url, "data:image/png;base64,cG5n");
+}
+
+// Messages steered into a run.
+
+fn steered(text: &str) -> Steered {
+    Steered {
+        wire_id: WireId::parse("w2").unwrap(),
+        message: Message::text(Role::User, text),
+    }
+}
+
+#[tokio::test]
+async fn steered_messages_are_asked_in_the_same_run() {
+    let upstream = Upstream::start().await;
+    let stream = |text, tokens| {
+        Reply::events([
+            Part::text(text),
+            Part::finish("stop"),
+            Part::usage(10, tokens),
+            Part::done(),
+        ])
+    };
+    upstream.replies([stream("one", 1), stream("two and three", 3)]);
+    let Room { context, steer, .. } = room();
+    steer.try_send(steered("TWO")).unwrap();
+    steer.try_send(steered("THREE")).unwrap();
+    let answer = read(agent_at(&upstream).run(turn("ONE"), context)).await;
+    assert_eq!(answer.text(), "one\n\ntwo and three");
+    let usage = answer.usage.unwrap();
+    assert_eq!((usage.input, usage.output, usage.total()), (20, 4, 24));
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    assert_eq!(
+        upstream.last_messages(),
+        json!([
+            {"role": "user", "content": "ONE"},
+            {"role": "assistant", "content": "one"},
+            {"role": "user", "content": "TWO"},
+            {"role": "user", "content": "THREE"},
+        ])
+    );
+}
+
+#[tokio::test]
+async fn steered_messages_wait_while_a_client_runs_its_tools() {
+    let upstream = Upstream::start().await;
+    let Room { context, steer, .. } = room();
+    steer.try_send(steered("and?")).unwrap();
+    let mut asked = turn("[[mock tool=get_weather]]");
+    asked.turn.tools = vec![weather()];
+    let answer = read(agent_at(&upstream).run(asked, context)).await;
+    assert_eq!(answer.finish, Some(FinishReason::ToolCalls));
+    assert_eq!(upstream.counts().asked, 1);
+}
+
+#[tokio::test]
+async fn a_steered_call_that_fails_fails_the_run_and_keeps_the_text() {
+    let upstream = Upstream::start().await;
+    upstream.replies([
+        Reply::events([Part::text("one"), Part::finish("stop"), Part::done()]),
+        Reply::refusal(400, "no"),
+    ]);
+    let Room { context, steer, .. } = room();
+    steer.try_send(steered("TWO")).unwrap();
+    let answer = read(agent_at(&upstream).run(turn("ONE"), context)).await;
+    assert_eq!(
+        (answer.text().as_str(), answer.message()),
+        ("one", "400 no")
+    );
+    assert_eq!(answer.finish, None);
+}
