@@ -1,4 +1,4 @@
-//! Every refusal and failure in this dialect: status, type, code and text (`http-facts` §2.3, §4.3).
+//! Every refusal and failure in this dialect: status, type, code, text (`http-facts` §2.3, §4.3).
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! JSON that may have the wrong shape: read once, borrowed, with mismatches noted instead of raised.
+//! JSON that may have the wrong shape: read once, borrowed, mismatches noted instead of raised.
 //!
 //! Owns how `null`, repeated keys and unknown keys are taken: absent, last one wins, ignored. Must
 //! not know any field.

@@ -13,7 +13,7 @@ pub enum RequestError {
     #[error("the request body is not valid UTF-8")]
     NotUtf8,
     /// A field has another type than it may have; the path of the body itself is empty.
-    #[error("{path}: Invalid input: expected {expected}, received {received}", received = .received.as_str())]
+    #[error("{path}: Invalid input: expected {expected}, received {}", .received.as_str())]
     Type {
         /// Which field.
         path: &'static str,

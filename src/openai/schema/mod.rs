@@ -34,9 +34,10 @@ pub fn openapi() -> Value {
         "info": {
             "title": "clawport",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Agents behind an OpenAI-compatible API. The chat and model paths exist \
-                only while `gateway.http.endpoints.chatCompletions.enabled` is true; otherwise they \
-                are 404. `/health`, `/ready` and `/startup` are the probes without their `z`.",
+            "description": "Agents behind an OpenAI-compatible API. The chat and model paths \
+                exist only while `gateway.http.endpoints.chatCompletions.enabled` is true; \
+                otherwise they are 404. `/health`, `/ready` and `/startup` are the probes without \
+                their `z`.",
         },
         "paths": paths,
         "components": {
@@ -71,10 +72,10 @@ fn chat(generator: &mut SchemaGenerator) -> Value {
     json!({
         "operationId": "createChatCompletion",
         "summary": "Run an agent on a conversation.",
-        "description": "A stream is `data:` lines: a role chunk at once, content chunks, one finish \
-            chunk, a usage chunk when asked for, `[DONE]`. A run that fails sends an error object \
-            instead of the finish chunk. Comments fill silences. When the caller goes away its run \
-            is cancelled, unless `x-openclaw-on-disconnect` is `continue`.",
+        "description": "A stream is `data:` lines: a role chunk at once, content chunks, one \
+            finish chunk, a usage chunk when asked for, `[DONE]`. A run that fails sends an error \
+            object instead of the finish chunk. Comments fill silences. When the caller goes away \
+            its run is cancelled, unless `x-openclaw-on-disconnect` is `continue`.",
         "security": [{ "bearer": [] }],
         "parameters": CHAT_HEADERS.map(|(name, description)| json!({
             "name": name,
