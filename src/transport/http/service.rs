@@ -212,15 +212,8 @@ impl HttpFront {
         }
         let principal = self.authorized(head, peer, operation).await?;
         match resource {
-            Resource::Chat => {
-                let body = self.read(body, &principal).await?;
-                let call = Call {
-                    front: self,
-                    headers: &head.headers,
-                    principal,
-                };
-                call.answer(body).await
-            }
+            // Every connection has room for the future of a request: the large one is boxed.
+            Resource::Chat => Box::pin(self.chat(head, body, principal)).await,
             Resource::Model(id) => models::one(&self.parts.dispatch, id),
             Resource::Health
             | Resource::Ready
@@ -228,6 +221,21 @@ impl HttpFront {
             | Resource::Models
             | Resource::Unknown => Ok(models::list(&self.parts.dispatch)),
         }
+    }
+
+    async fn chat(
+        &self,
+        head: &request::Parts,
+        body: &mut RequestBody,
+        principal: Principal,
+    ) -> Result<Response<Body>, Refused> {
+        let body = self.read(body, &principal).await?;
+        let call = Call {
+            front: self,
+            headers: &head.headers,
+            principal,
+        };
+        call.answer(body).await
     }
 
     async fn authorized(
