@@ -252,7 +252,7 @@ impl Root {
         self.bus.set_control(Arc::new(scheduler.clone()));
         let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
         let transport = self.transport(&dispatch, &auth);
-        let goodbye = std::future::ready(());
+        let goodbye = transport.emptied();
         self.tasks.spawn("listener", transport.serve(listener));
         self.housekeeping(&logs, &rates);
         let (close, closed) = watch::channel(false);

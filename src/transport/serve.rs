@@ -59,6 +59,7 @@ pub struct TransportParts {
 #[derive(Debug)]
 pub struct Transport {
     acceptor: Acceptor,
+    places: u32,
     fronts: Arc<Fronts>,
 }
 
@@ -74,9 +75,10 @@ struct Fronts {
 impl Transport {
     /// Puts the parts together; nothing runs yet.
     pub fn new(parts: TransportParts) -> Self {
-        let places = usize::try_from(parts.config.connections_max).unwrap_or(usize::MAX);
+        let places = parts.config.connections_max;
+        let permits = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
         let acceptor = Acceptor {
-            connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(permits)),
             tasks: parts.tasks.clone(),
             drain: parts.drain.clone(),
             metrics: Arc::clone(&parts.metrics),
@@ -95,12 +97,30 @@ impl Transport {
             limits,
             head_bytes_max,
         });
-        Self { acceptor, fronts }
+        Self {
+            acceptor,
+            places,
+            fronts,
+        }
     }
 
     /// The native front, for those who must reach its connections: a rotated secret closes them.
     pub fn native(&self) -> &NativeFront {
         &self.fronts.native
+    }
+
+    /// Waits until every connection has closed; meanwhile no new one finds a place. Whoever winds
+    /// the process down waits for this, so that no answer is cut that is still being written.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub fn emptied(&self) -> impl Future<Output = ()> + Send + use<> {
+        let places = Arc::clone(&self.acceptor.connections);
+        let all = self.places;
+        async move {
+            // Places are never closed, so this ends when all of them are free.
+            drop(places.acquire_many(all).await);
+        }
     }
 
     /// Serves `listener` until the process has stopped.

@@ -14,6 +14,7 @@ mod authorization;
 mod discovery;
 mod http_bodies;
 mod http_cancel;
+mod http_gateway;
 mod http_golden;
 mod http_requests;
 mod http_sessions;
