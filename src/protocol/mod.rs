@@ -19,6 +19,8 @@ pub mod methods;
 pub mod outcome;
 pub mod params;
 pub mod projection;
+#[cfg(test)]
+mod recorded;
 mod refusal;
 pub mod row;
 mod schema;

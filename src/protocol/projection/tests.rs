@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::error::ErrorCode;
 use crate::ids::{AgentId, WireId};
 use crate::protocol::events::agent::AgentEvent;
-use crate::protocol::events::chat::{ChatEvent, ChatState};
+use crate::protocol::events::chat::{ChatEvent, ChatMessage, ChatState};
 use crate::run::{AbortCause, Event as RunEvent, FinishReason, OnDisconnect, Owner};
 use crate::run::{Storage, TimeoutPhase, Usage};
 
@@ -158,14 +158,12 @@ fn payload(event: &Projected) -> Value {
 
 fn kind_of(event: &Projected) -> String {
     let payload = payload(event);
-    match event.event {
-        Event::Chat => format!("chat {}", payload["state"].as_str().unwrap()),
-        _ => {
-            let stream = payload["stream"].as_str().unwrap();
-            let phase = payload["data"]["phase"].as_str().unwrap_or_default();
-            format!("{stream} {phase}").trim_end().to_owned()
-        }
+    if event.event == Event::Chat {
+        return format!("chat {}", payload["state"].as_str().unwrap());
     }
+    let stream = payload["stream"].as_str().unwrap();
+    let phase = payload["data"]["phase"].as_str().unwrap_or_default();
+    format!("{stream} {phase}").trim_end().to_owned()
 }
 
 #[test]
@@ -559,7 +557,7 @@ proptest! {
         prop_assert_eq!(ends, 1);
         let last = chats.last().unwrap();
         prop_assert!(last.state.is_terminal());
-        let message = last.message.as_ref().map(|message| message.text());
+        let message = last.message.as_ref().map(ChatMessage::text);
         prop_assert_eq!(message.as_deref(), shown.filter(|_| !failed));
 
         let mut followed = String::new();

@@ -97,7 +97,7 @@ impl Silence {
 
     fn after(self, character: char) -> Self {
         match self {
-            Self::Possible(0) if character.is_whitespace() => self,
+            Self::Possible(0) | Self::Complete if character.is_whitespace() => self,
             Self::Possible(matched) => {
                 let rest = SILENT_REPLY.get(matched..).unwrap_or_default();
                 match rest.strip_prefix(character) {
@@ -106,7 +106,6 @@ impl Silence {
                     None => Self::Broken,
                 }
             }
-            Self::Complete if character.is_whitespace() => self,
             Self::Complete | Self::Broken => Self::Broken,
         }
     }

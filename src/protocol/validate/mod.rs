@@ -66,6 +66,10 @@ where
     T: DeserializeOwned + JsonSchema + 'static,
 {
     let text = params.map_or("{}", RawValue::get);
+    // A struct could also be read from an array, member by member; params never are.
+    if !text.trim_start().starts_with('{') {
+        return Err(violations::<T>(text));
+    }
     serde_json::from_str::<T>(text).map_err(|_misfit| violations::<T>(text))
 }
 

@@ -1,7 +1,12 @@
-//! Sessions as clients see them: the row of lists and events, the stored entry of changes
-//! (`protocol-facts` §9.1, §9.2).
+//! Sessions as clients see them: the row of lists and events (`protocol-facts` §9.2).
 //!
 //! Callers pass plain facts; where they come from is not known here.
+
+mod entry;
+mod words;
+
+pub use entry::SessionEntry;
+pub use words::{preview, title};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,12 +15,6 @@ use serde_json::{Map, Value};
 use crate::ids::{AgentId, SessionId, SessionKey, WireId};
 use crate::protocol::methods::agents::{THINKING_OFF, ThinkingLevel};
 use crate::run::{ModelRef, Outcome, Terminal, Usage};
-
-/// Longest derived title, in characters.
-const TITLE_CHARS_MAX: usize = 60;
-
-/// Longest preview of a message, in characters.
-const PREVIEW_CHARS_MAX: usize = 200;
 
 /// Settings a row shows beside those that are members of their own.
 const ROW_SETTINGS: [&str; 14] = [
@@ -50,6 +49,18 @@ const CLEARED: [&str; 12] = [
     "lastRunError",
     "endedAt",
     "runtimeMs",
+];
+
+/// Members only the row itself has, not an event beside it.
+const ROW_ONLY: [&str; 8] = [
+    "key",
+    "isMain",
+    "isBackground",
+    "derivedTitle",
+    "lastMessagePreview",
+    "thinkingLevels",
+    "thinkingOptions",
+    "thinkingDefault",
 ];
 
 /// What is known of a session.
@@ -172,6 +183,10 @@ impl SessionKind {
 }
 
 /// A session in lists and events.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the members are those clients read"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRow {
@@ -371,14 +386,16 @@ impl SessionRow {
         }
     }
 
-    /// The members of the row as an event repeats them beside `session`: without the key, which
-    /// the event names otherwise, and with `null` for what a client must forget.
+    /// The members of the row as an event repeats them beside `session`: without those only a row
+    /// has, and with `null` for what a client must forget.
     pub fn flattened(&self) -> Map<String, Value> {
         let mut members = match serde_json::to_value(self) {
             Ok(Value::Object(members)) => members,
             Ok(_) | Err(_) => Map::new(),
         };
-        members.remove("key");
+        for name in ROW_ONLY {
+            members.remove(name);
+        }
         for name in CLEARED {
             members.entry(name).or_insert(Value::Null);
         }
@@ -423,118 +440,6 @@ fn shown_settings(settings: &Map<String, Value>, names: &[&str]) -> Map<String, 
     present
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-/// The first characters of a text on one line, cut at a word, with an ellipsis when cut.
-fn one_line(text: &str, chars_max: usize) -> String {
-    let mut line = String::new();
-    let mut chars = 0;
-    for word in text.split_whitespace() {
-        let gap = usize::from(!line.is_empty());
-        let room = chars_max - chars;
-        let length = word.chars().take(room + 1).count();
-        if gap + length > room {
-            if line.is_empty() {
-                line.extend(word.chars().take(chars_max));
-            }
-            line.push('…');
-            return line;
-        }
-        if gap == 1 {
-            line.push(' ');
-        }
-        line.push_str(word);
-        chars += gap + length;
-    }
-    line
-}
-
-/// A title from the first message of a user; `None` when it has no words.
-pub fn title(text: &str) -> Option<String> {
-    let line = one_line(text, TITLE_CHARS_MAX);
-    (!line.is_empty()).then_some(line)
-}
-
-/// The beginning of a message, for lists.
-pub fn preview(text: &str) -> String {
-    one_line(text, PREVIEW_CHARS_MAX)
-}
-
-/// The stored record of a session, as the answers of changes show it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionEntry {
-    /// Its transcript.
-    pub session_id: String,
-    /// When it was first used, in wall-clock milliseconds.
-    pub created_at: u64,
-    /// When it was last changed, in wall-clock milliseconds.
-    pub updated_at: u64,
-    /// Name given by an operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// Whether the last run was stopped.
-    pub aborted_last_run: bool,
-    /// Prompt tokens of its runs.
-    pub input_tokens: u64,
-    /// Answer tokens of its runs.
-    pub output_tokens: u64,
-    /// Tokens of its last context.
-    pub total_tokens: u64,
-    /// Whether that number is of the last run.
-    pub total_tokens_fresh: bool,
-    /// The provider of its model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_provider: Option<String>,
-    /// Its model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The provider chosen for this session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider_override: Option<String>,
-    /// The model chosen for this session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_override: Option<String>,
-    /// `direct` or `group`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chat_type: Option<String>,
-    /// Settings that were changed from their defaults.
-    #[serde(flatten)]
-    pub settings: Map<String, Value>,
-}
-
-impl SessionEntry {
-    /// The entry of a session that exists.
-    pub fn new(key: &SessionKey, record: &RecordFacts<'_>, model: Option<&ModelRef>) -> Self {
-        let last = record.last_run.map(|(_run, terminal)| terminal);
-        let context = last.and_then(|terminal| terminal.usage);
-        let chosen = record.settings.get("model").and_then(Value::as_str);
-        let (provider, name) = match chosen.map(|chosen| (chosen.split_once('/'), chosen)) {
-            None => (None, None),
-            Some((None, name)) => (None, Some(name)),
-            Some((Some((provider, name)), _)) => (Some(provider), Some(name)),
-        };
-        let mut settings = record.settings.clone();
-        settings.remove("model");
-        settings.remove("label");
-        Self {
-            session_id: record.session_id.to_string(),
-            created_at: record.created_at_ms,
-            updated_at: record.updated_at_ms,
-            label: record.label.map(str::to_owned),
-            aborted_last_run: last.is_some_and(|terminal| was_stopped(&terminal.outcome)),
-            input_tokens: record.usage.input,
-            output_tokens: record.usage.output,
-            total_tokens: context.map_or(0, |usage| usage.input),
-            total_tokens_fresh: context.is_some() || record.usage.total() == 0,
-            model_provider: model.map(|model| model.provider.as_ref().to_owned()),
-            model: model.map(|model| model.model.as_ref().to_owned()),
-            provider_override: provider.map(str::to_owned),
-            model_override: name.map(str::to_owned),
-            chat_type: chat_type(SessionKind::of(key)).map(str::to_owned),
-            settings,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -703,26 +608,6 @@ mod tests {
                 "providerOverride": "local", "modelOverride": "b", "chatType": "direct",
                 "thinkingLevel": "high", "pinned": true, "queueMode": "collect",
             })
-        );
-    }
-
-    #[test]
-    fn titles_are_cut_at_a_word() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(title(text).as_deref(), expected, "{text:?}");
-        };
-        check("", None);
-        check(" \n", None);
-        check("short", Some("short"));
-        check(&"x".repeat(60), Some(&"x".repeat(60)));
-        check(&"ä".repeat(61), Some(&format!("{}…", "ä".repeat(60))));
-        check(
-            &format!("{} tail", "x".repeat(56)),
-            Some(&format!("{}…", "x".repeat(56))),
-        );
-        check(
-            &format!("{} tai", "x".repeat(56)),
-            Some(&format!("{} tai", "x".repeat(56))),
         );
     }
 }

@@ -1,0 +1,105 @@
+//! Recorded requests: what is read, and the words of refusals.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::protocol::decode_params;
+use crate::protocol::methods::Method;
+use crate::protocol::methods::agent::{AgentParams, AgentWaitParams};
+use crate::protocol::methods::agents::{AgentIdentityParams, AgentsListParams, ModelsListParams};
+use crate::protocol::methods::chat::{
+    ChatAbortParams, ChatHistoryParams, ChatInjectParams, ChatSendParams,
+};
+use crate::protocol::methods::config::ConfigGetParams;
+use crate::protocol::methods::sessions::{
+    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsDeleteParams, SessionsListParams,
+    SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
+};
+use crate::protocol::methods::system::{
+    HealthParams, LogsTailParams, StatusParams, SystemPresenceParams,
+};
+
+use super::{recording, recordings, responses};
+
+/// What is wrong with the parameters of a method.
+fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<String> {
+    macro_rules! check {
+        ($params:ty) => {
+            decode_params::<$params>(name, params).err()
+        };
+    }
+    let refusal = match method {
+        Method::Health => check!(HealthParams),
+        Method::Status => check!(StatusParams),
+        Method::SystemPresence => check!(SystemPresenceParams),
+        Method::LogsTail => check!(LogsTailParams),
+        Method::ConfigGet => check!(ConfigGetParams),
+        Method::AgentsList => check!(AgentsListParams),
+        Method::AgentIdentityGet => check!(AgentIdentityParams),
+        Method::ModelsList => check!(ModelsListParams),
+        Method::Agent => check!(AgentParams),
+        Method::AgentWait => check!(AgentWaitParams),
+        Method::ChatSend => check!(ChatSendParams),
+        Method::ChatHistory => check!(ChatHistoryParams),
+        Method::ChatAbort => check!(ChatAbortParams),
+        Method::ChatInject => check!(ChatInjectParams),
+        Method::SessionsList | Method::SessionsSubscribe => check!(SessionsListParams),
+        Method::SessionsResolve => check!(SessionsResolveParams),
+        Method::SessionsReset => check!(SessionsResetParams),
+        Method::SessionsDelete => check!(SessionsDeleteParams),
+        Method::SessionsPatch => check!(SessionsPatchParams),
+        Method::MessagesSubscribe => check!(MessagesSubscribeParams),
+        Method::MessagesUnsubscribe => check!(MessagesUnsubscribeParams),
+    };
+    refusal.map(|refusal| refusal.message.into_owned())
+}
+
+/// What the original said of parameters that break their form; `None` for any other answer, such
+/// as one about an agent that does not exist.
+fn recorded_problem(name: &str, answer: &Value) -> Option<String> {
+    let message = answer["error"]["message"].as_str()?;
+    let tail = message.strip_prefix(&format!("invalid {name} params: "))?;
+    (tail.starts_with("at ") || tail.starts_with("must ")).then(|| message.to_owned())
+}
+
+/// An empty session key is refused by its form here, and later by the original.
+const EMPTY_KEY: &str =
+    "invalid chat.send params: at /sessionKey: must not have fewer than 1 characters";
+
+#[test]
+fn recorded_parameters_are_read_and_refused_in_the_recorded_words() {
+    let mut read = 0;
+    let mut refused = 0;
+    for name in recordings() {
+        let frames = recording(&name);
+        for line in frames.iter().filter(|line| line.dir == "c2s") {
+            let method = line.frame["method"].as_str().unwrap_or_default();
+            let Some(row) = Method::find(method) else {
+                continue;
+            };
+            let answers = responses(&frames, &line.conn, &line.frame["id"]);
+            let Some(answer) = answers.first() else {
+                continue;
+            };
+            let params = line.frame.get("params").map(Value::to_string);
+            let raw = params.map(|text| RawValue::from_string(text).unwrap());
+            let ours = problem(row.method, method, raw.as_deref());
+            if ours.as_deref() == Some(EMPTY_KEY) {
+                assert_eq!(answer["ok"], false, "{name}");
+                continue;
+            }
+            assert_eq!(
+                ours,
+                recorded_problem(method, answer),
+                "{name}: {}",
+                line.frame
+            );
+            if ours.is_some() {
+                refused += 1;
+            } else {
+                read += 1;
+            }
+        }
+    }
+    assert!(read >= 40 && refused >= 9, "{read} read, {refused} refused");
+}
