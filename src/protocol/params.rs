@@ -11,8 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Defines a closed parameter object from its required, optional, patched and unused members, with a
-/// `new` that takes the required ones and leaves the others absent.
+/// Defines a closed parameter object from its required, optional, patched and unused members, with
+/// a `new` that takes the required ones and leaves the others absent.
 macro_rules! params {
     (
         $(#[$meta:meta])*

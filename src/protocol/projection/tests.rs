@@ -570,7 +570,9 @@ proptest! {
         }
 
         let agent = run.events.iter().filter(|event| event.event == Event::Agent);
-        let numbers: Vec<u64> = agent.map(|event| payload(event)["seq"].as_u64().unwrap()).collect();
+        let numbers: Vec<u64> = agent
+            .map(|event| payload(event)["seq"].as_u64().unwrap())
+            .collect();
         prop_assert_eq!(numbers.first(), Some(&1));
         prop_assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", numbers);
         let marked = run.events.iter().filter(|event| event.is_last).count();

@@ -113,7 +113,7 @@ type Reasons<'a> = &'a [(&'a str, &'a str)];
 /// `omitted` are members (with all below them) the original has and we have not; `added` are those
 /// only we have. Both lists must be exact, but for members that were only ever recorded as `null`:
 /// those say nothing.
-fn compare(what: &str, ours: &[Value], theirs: &[Value], omitted: Reasons, added: Reasons) {
+fn compare(what: &str, ours: &[Value], theirs: &[Value], omitted: Reasons<'_>, added: Reasons<'_>) {
     assert!(
         !ours.is_empty() && !theirs.is_empty(),
         "{what}: nothing to compare"
@@ -150,7 +150,7 @@ fn merged(values: &[Value]) -> Shape {
 }
 
 /// Checks that exactly the listed members are in `has` and not in `lacks`.
-fn check_list(what: &str, list: &str, reasons: Reasons, has: &Shape, lacks: &Shape) {
+fn check_list(what: &str, list: &str, reasons: Reasons<'_>, has: &Shape, lacks: &Shape) {
     let below = |path: &str, top: &str| {
         path.strip_prefix(top)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -121,10 +121,8 @@ impl Player {
         let phase = data["phase"].as_str().unwrap_or_default();
         match (stream, phase) {
             ("lifecycle", "start") => {
-                if self.out.is_empty() {
-                    self.projection
-                        .handle_started(data["startedAt"].as_u64().unwrap());
-                }
+                let started_at = data["startedAt"].as_u64().unwrap();
+                self.projection.handle_started(started_at);
             }
             ("assistant", _) => self.say(data["delta"].as_str().unwrap(), at),
             ("usage", _) => {
@@ -206,7 +204,7 @@ const NOT_SENT: &[(&str, &str)] = &[
 ];
 
 /// The names of events in order: text in one or more pieces counts once, as `text`.
-fn sequence<'a>(frames: impl Iterator<Item = &'a Value>) -> Vec<String> {
+fn sequence(frames: &[Value]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for frame in frames {
         let cleared = frame["payload"]["data"]["provider"].is_null();
@@ -257,8 +255,8 @@ fn deltas(frames: &[Value]) -> String {
 fn check_order(name: &str, run: &str) {
     let recorded = RecordedRun::load(name, run);
     let ours = frames_of(&recorded.play());
-    let expected = as_we_do(sequence(recorded.events.iter()));
-    assert_eq!(sequence(ours.iter()), expected, "{name}");
+    let expected = as_we_do(sequence(&recorded.events));
+    assert_eq!(sequence(&ours), expected, "{name}");
 
     let text_of = |frames: &[Value], states: [&str; 2]| {
         let end = frames.iter().find(|frame| {

@@ -1,4 +1,4 @@
-//! The caps of `chat.history` (`protocol-facts` §6.5): each message within its own, all within one.
+//! The caps of `chat.history` (`protocol-facts` §6.5): one for each message, one for all.
 
 use serde_json::value::RawValue;
 

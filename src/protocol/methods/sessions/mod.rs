@@ -1,4 +1,5 @@
-//! `sessions.*`: listing, finding, changing and watching conversations (`protocol-facts` §6.6–6.8).
+//! `sessions.*`: listing, finding, changing and watching conversations
+//! (`protocol-facts` §6.6–6.8).
 
 mod list;
 mod patch;
