@@ -48,6 +48,9 @@ pub struct Submission {
     pub hold: Option<Duration>,
     /// How long its backend may take to end after it was cancelled.
     pub grace: Duration,
+    /// How long its lane stays idle after it, should it have to wait: more may come that is run
+    /// together with it. Each such run begins the time anew.
+    pub hold_back: Option<Duration>,
 }
 
 /// Why a run was not taken.
@@ -102,6 +105,8 @@ pub struct Lanes {
     agents: HashMap<AgentId, AgentSlots>,
     ready: FairQueue,
     deadlines: BTreeSet<(Instant, RunId)>,
+    /// Idle lanes that are held back, by when they are ready.
+    pauses: BTreeSet<(Instant, SessionKey)>,
     actions: VecDeque<Action>,
     active: u32,
     waiting: u32,
@@ -112,6 +117,20 @@ pub struct Lanes {
 struct Lane {
     active: Option<RunId>,
     waiting: VecDeque<RunId>,
+    not_before: Option<Instant>,
+    stands: Stands,
+}
+
+/// Where a lane without an active run is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stands {
+    /// Nowhere: it has an active run.
+    #[default]
+    Nowhere,
+    /// Among the ready lanes, by the claim of its head.
+    Ready,
+    /// Among the paused lanes, until then.
+    Paused(Instant),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,6 +183,7 @@ impl Lanes {
             agents: HashMap::new(),
             ready: FairQueue::default(),
             deadlines: BTreeSet::new(),
+            pauses: BTreeSet::new(),
             actions: VecDeque::new(),
             active: 0,
             waiting: 0,
@@ -197,12 +217,13 @@ impl Lanes {
             }
         }
         let (run, key) = (submission.run, submission.lane.clone());
+        let hold_back = submission.hold_back;
         self.runs.insert(run, Place::new(submission));
         if starts {
             self.activate(run, now);
             return Ok(Standing::Active);
         }
-        self.enqueue(run, &key, now);
+        self.enqueue(run, &key, hold_back, now);
         Ok(self.standing_after_refill(run, now))
     }
 
@@ -255,11 +276,23 @@ impl Lanes {
             self.actions.push_back(action);
             self.remove(run, now);
         }
+        while self.pauses.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.pauses.pop_first() else {
+                break;
+            };
+            if let Some(lane) = self.by_key.get_mut(&key) {
+                lane.stands = Stands::Nowhere;
+            }
+            self.make_ready(&key, now);
+        }
+        self.refill(now);
     }
 
     /// The next deadline.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let pause = self.pauses.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(pause).min()
     }
 
     /// The next thing to do.
@@ -302,15 +335,21 @@ impl Lanes {
         self.active < self.caps.active_max && slots.active < slots.active_max
     }
 
-    /// Puts a run at the end of its lane; the lane becomes ready if it was idle.
-    fn enqueue(&mut self, run: RunId, key: &SessionKey, now: Instant) {
+    /// Puts a run at the end of its lane; an idle lane becomes ready, now or after its pause.
+    fn enqueue(&mut self, run: RunId, key: &SessionKey, hold_back: Option<Duration>, now: Instant) {
         let lane = self.by_key.entry(key.clone()).or_default();
+        // A run for an idle lane has nothing to wait for: more cannot be merged into it.
+        let was_busy = lane.active.is_some() || !lane.waiting.is_empty();
         lane.waiting.push_back(run);
-        let is_head = lane.active.is_none() && lane.waiting.len() == 1;
+        if was_busy && let Some(pause) = hold_back {
+            lane.not_before = now.checked_add(pause);
+        }
+        let is_idle = lane.active.is_none();
         self.waiting += 1;
         self.set_deadline(run, now.checked_add(self.caps.wait));
-        if is_head && let Some(place) = self.runs.get(&run) {
-            self.ready.push(&place.claim, key.clone());
+        if is_idle {
+            self.unlist(key);
+            self.make_ready(key, now);
         }
     }
 
@@ -342,6 +381,7 @@ impl Lanes {
             };
             if let Some(lane) = self.by_key.get_mut(&key) {
                 lane.waiting.pop_front();
+                lane.stands = Stands::Nowhere;
             }
             self.waiting -= 1;
             self.activate(head, now);
@@ -376,26 +416,31 @@ impl Lanes {
             return;
         };
         match place.state {
-            State::Waiting => self.leave_queue(run, &place),
-            State::Active => self.leave_slot(&place),
+            State::Waiting => self.leave_queue(run, &place, now),
+            State::Active => self.leave_slot(&place, now),
         }
         self.refill(now);
     }
 
-    fn leave_queue(&mut self, run: RunId, place: &Place) {
-        let Some(lane) = self.by_key.get_mut(&place.lane) else {
+    fn leave_queue(&mut self, run: RunId, place: &Place, now: Instant) {
+        let Some(lane) = self.by_key.get(&place.lane) else {
             return;
         };
-        let was_ready = lane.active.is_none() && lane.waiting.front() == Some(&run);
-        lane.waiting.retain(|other| *other != run);
+        let is_idle = lane.active.is_none();
+        let was_head = lane.waiting.front() == Some(&run);
+        if is_idle && was_head {
+            self.unlist_claimed(&place.lane, &place.claim);
+        }
+        if let Some(lane) = self.by_key.get_mut(&place.lane) {
+            lane.waiting.retain(|other| *other != run);
+        }
         self.waiting -= 1;
-        if was_ready {
-            self.ready.remove(&place.claim, &place.lane);
-            self.make_ready(&place.lane);
+        if is_idle && was_head {
+            self.make_ready(&place.lane, now);
         }
     }
 
-    fn leave_slot(&mut self, place: &Place) {
+    fn leave_slot(&mut self, place: &Place, now: Instant) {
         if let Some(slots) = self.agents.get_mut(&place.claim.agent) {
             slots.active -= 1;
         }
@@ -403,18 +448,49 @@ impl Lanes {
         if let Some(lane) = self.by_key.get_mut(&place.lane) {
             lane.active = None;
         }
-        self.make_ready(&place.lane);
+        self.make_ready(&place.lane, now);
     }
 
-    /// Queues an idle lane for a slot, or forgets it when nothing waits in it.
-    fn make_ready(&mut self, key: &SessionKey) {
-        let Some(lane) = self.by_key.get(key) else {
+    /// Lists an idle lane as ready or paused, or forgets it when nothing waits in it.
+    fn make_ready(&mut self, key: &SessionKey, now: Instant) {
+        let Some(lane) = self.by_key.get_mut(key) else {
             return;
         };
-        match lane.waiting.front().and_then(|head| self.runs.get(head)) {
-            Some(head) => self.ready.push(&head.claim, key.clone()),
-            None => {
-                self.by_key.remove(key);
+        let Some(head) = lane.waiting.front().and_then(|head| self.runs.get(head)) else {
+            self.by_key.remove(key);
+            return;
+        };
+        match lane.not_before {
+            Some(at) if at > now => {
+                lane.stands = Stands::Paused(at);
+                self.pauses.insert((at, key.clone()));
+            }
+            Some(_) | None => {
+                lane.not_before = None;
+                lane.stands = Stands::Ready;
+                self.ready.push(&head.claim, key.clone());
+            }
+        }
+    }
+
+    /// Takes an idle lane off the list it is on.
+    fn unlist(&mut self, key: &SessionKey) {
+        let head = self.by_key.get(key).and_then(|lane| lane.waiting.front());
+        if let Some(place) = head.and_then(|head| self.runs.get(head)) {
+            let claim = place.claim.clone();
+            self.unlist_claimed(key, &claim);
+        }
+    }
+
+    fn unlist_claimed(&mut self, key: &SessionKey, claim: &Claim) {
+        let Some(lane) = self.by_key.get_mut(key) else {
+            return;
+        };
+        match std::mem::take(&mut lane.stands) {
+            Stands::Nowhere => {}
+            Stands::Ready => self.ready.remove(claim, key),
+            Stands::Paused(at) => {
+                self.pauses.remove(&(at, key.clone()));
             }
         }
     }
@@ -468,6 +544,7 @@ mod tests {
             party: format!("p{party}").into(),
             hold: Some(HOLD),
             grace: Duration::from_secs(2),
+            hold_back: None,
         }
     }
 
@@ -569,6 +646,37 @@ mod tests {
         assert_eq!((lanes.active(), lanes.waiting()), (1, 0));
     }
 
+    #[test]
+    fn a_lane_that_is_held_back_waits_for_more() {
+        let mut lanes = Lanes::new(caps());
+        let now = Instant::now();
+        let held = |n| Submission {
+            hold_back: Some(Duration::from_secs(5)),
+            ..submission(n, 0, 0, 0)
+        };
+        assert_eq!(
+            lanes.submit(held(1), now),
+            Ok(Standing::Active),
+            "an idle lane starts at once"
+        );
+        assert_eq!(lanes.submit(held(2), now), Ok(Standing::Waiting));
+        lanes.finished(run_id(1), now + Duration::from_secs(1));
+        assert_eq!(lanes.poll_action(), None);
+        let third = now + Duration::from_secs(4);
+        assert_eq!(lanes.submit(held(3), third), Ok(Standing::Waiting));
+        assert_eq!(lanes.poll_timeout(), Some(third + Duration::from_secs(5)));
+        lanes.handle_timeout(now + Duration::from_secs(8));
+        assert_eq!(lanes.poll_action(), None);
+        lanes.handle_timeout(third + Duration::from_secs(5));
+        assert_eq!(lanes.poll_action(), Some(Action::Start(run_id(2))));
+        assert_eq!(lanes.cancel(run_id(3), third), Cancelled::Waiting);
+        lanes.finished(run_id(2), third);
+        assert_eq!(
+            (lanes.lanes(), lanes.ready.len(), lanes.pauses.len()),
+            (0, 0, 0)
+        );
+    }
+
     /// The light user's last run comes at twice its number of runs: strict alternation.
     #[test]
     fn a_flood_of_one_user_does_not_starve_another() {
@@ -616,7 +724,12 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Op {
-        Submit { lane: u8, agent: u8, party: u8 },
+        Submit {
+            lane: u8,
+            agent: u8,
+            party: u8,
+            hold_back: Option<u8>,
+        },
         Finish(prop::sample::Index),
         Cancel(prop::sample::Index),
         Wait(u8),
@@ -624,8 +737,9 @@ mod tests {
 
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
-            4 => (0u8..5, 0u8..2, 0u8..4)
-                .prop_map(|(lane, agent, party)| Op::Submit { lane, agent, party }),
+            4 => (0u8..5, 0u8..2, 0u8..4, prop::option::weighted(0.3, 0u8..30)).prop_map(
+                |(lane, agent, party, hold_back)| Op::Submit { lane, agent, party, hold_back }
+            ),
             3 => any::<prop::sample::Index>().prop_map(Op::Finish),
             1 => any::<prop::sample::Index>().prop_map(Op::Cancel),
             1 => (0u8..120).prop_map(Op::Wait),
@@ -640,6 +754,8 @@ mod tests {
         /// Run -> when its slot comes back, if it was cancelled.
         active: BTreeMap<u64, (String, String, Option<Instant>)>,
         waiting: BTreeMap<u64, (String, String, Instant)>,
+        /// Lane -> before when it does not start, as long as it has runs.
+        not_before: BTreeMap<String, Instant>,
     }
 
     impl Model {
@@ -661,6 +777,11 @@ mod tests {
                 Some(&n),
                 "not the oldest of {lane}"
             );
+            let not_before = self.not_before.get(&lane);
+            assert!(
+                not_before.is_none_or(|at| *at <= now),
+                "{lane} started in its pause"
+            );
             self.active.insert(n, (lane, agent, Some(now + HOLD)));
         }
 
@@ -674,15 +795,24 @@ mod tests {
             runs.retain(|other| *other != n);
             if runs.is_empty() {
                 self.lanes.remove(&lane);
+                self.not_before.remove(&lane);
             }
         }
 
+        /// When an idle lane that is held back may start.
+        fn pause(&self, lane: &str, now: Instant) -> Option<Instant> {
+            let is_busy = self.active.contains_key(&self.lanes[lane][0]);
+            let at = self.not_before.get(lane).copied();
+            at.filter(|at| !is_busy && *at > now)
+        }
+
         /// No slot is idle while a run could have it.
-        fn is_saturated(&self, caps: &Caps) -> bool {
+        fn is_saturated(&self, caps: &Caps, now: Instant) -> bool {
             self.active.len() >= usize::try_from(caps.active_max).unwrap()
-                || self.lanes.values().all(|runs| {
+                || self.lanes.iter().all(|(lane, runs)| {
                     let head = runs[0];
                     self.active.contains_key(&head)
+                        || self.pause(lane, now).is_some()
                         || self.agent_active(&self.waiting[&head].1) >= 2
                 })
         }
@@ -701,12 +831,24 @@ mod tests {
 
     fn apply(op: &Op, n: u64, lanes: &mut Lanes, model: &mut Model, now: &mut Instant) {
         match op {
-            Op::Submit { lane, agent, party } => {
-                let run = submission(n, *lane, *agent, *party);
+            Op::Submit {
+                lane,
+                agent,
+                party,
+                hold_back,
+            } => {
+                let hold_back = hold_back.map(|seconds| Duration::from_secs(u64::from(seconds)));
+                let run = Submission {
+                    hold_back,
+                    ..submission(n, *lane, *agent, *party)
+                };
                 let (key, agent) = (run.lane.to_string(), run.agent.to_string());
                 let before = (lanes.active(), lanes.waiting(), lanes.lanes());
                 match lanes.submit(run, *now) {
                     Ok(standing) => {
+                        if let (Some(pause), true) = (hold_back, model.lanes.contains_key(&key)) {
+                            model.not_before.insert(key.clone(), *now + pause);
+                        }
                         model.lanes.entry(key.clone()).or_default().push(n);
                         model.waiting.insert(n, (key, agent, *now + caps().wait));
                         settle(lanes, model, *now);
@@ -766,7 +908,10 @@ mod tests {
         for agent in ["a0", "a1"] {
             assert!(model.agent_active(agent) <= 2);
         }
-        assert!(model.is_saturated(&caps()), "a slot is idle: {model:?}");
+        assert!(
+            model.is_saturated(&caps(), now),
+            "a slot is idle: {model:?}"
+        );
         assert!(
             model.waiting.values().all(|(_, _, at)| *at > now),
             "an expired run waits"
@@ -781,6 +926,7 @@ mod tests {
         let next = model.waiting.values().map(|(_, _, at)| *at);
         let next = next
             .chain(model.active.values().filter_map(|(_, _, at)| *at))
+            .chain(model.lanes.keys().filter_map(|lane| model.pause(lane, now)))
             .min();
         assert_eq!(lanes.poll_timeout(), next, "a deadline is lost or late");
     }

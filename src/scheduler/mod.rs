@@ -406,6 +406,7 @@ fn submission(order: &Order) -> Submission {
         party: Arc::clone(&info.owner.party),
         hold: order.limits.hold(),
         grace: order.limits.abort_grace,
+        hold_back: None,
     }
 }
 
