@@ -12,7 +12,7 @@ mod status;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
@@ -88,9 +88,9 @@ pub struct RunContext {
 }
 
 /// Messages steered into a running turn; bounded by [`INBOX_MESSAGES_MAX`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inbox {
-    messages: mpsc::Receiver<Steered>,
+    messages: Option<mpsc::Receiver<Steered>>,
 }
 
 /// A message steered into a running turn.
@@ -100,18 +100,64 @@ pub struct Steered {
     pub wire_id: WireId,
     /// The message.
     pub message: Message,
+    offer: Offer,
+}
+
+impl Steered {
+    /// A message with its offer, which tells whether the agent took it.
+    pub fn new(wire_id: WireId, message: Message) -> (Self, Offer) {
+        let offer = Offer::default();
+        let steered = Self {
+            wire_id,
+            message,
+            offer: offer.clone(),
+        };
+        (steered, offer)
+    }
+}
+
+/// Whether a steered message was taken or withdrawn: exactly one of the two.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    taken: Arc<OnceLock<bool>>,
+    signal: CancellationToken,
+}
+
+impl Offer {
+    /// Withdraws the message; false when the agent has taken it.
+    pub fn withdraw(&self) -> bool {
+        !*self.taken.get_or_init(|| false)
+    }
+
+    /// Waits until the agent has taken the message.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn taken(&self) {
+        self.signal.cancelled().await;
+    }
+
+    fn take(&self) -> bool {
+        let taken = *self.taken.get_or_init(|| true);
+        if taken {
+            self.signal.cancel();
+        }
+        taken
+    }
 }
 
 impl Inbox {
     /// An inbox and the sender that fills it.
     pub fn new() -> (mpsc::Sender<Steered>, Self) {
         let (sender, messages) = mpsc::channel(INBOX_MESSAGES_MAX);
+        let messages = Some(messages);
         (sender, Self { messages })
     }
 
-    /// Takes a message that waits, if one does.
+    /// Takes a message that waits, if one does; from then on the agent must answer it.
     pub fn try_take(&mut self) -> Option<Steered> {
-        self.messages.try_recv().ok()
+        let messages = self.messages.as_mut()?;
+        std::iter::from_fn(|| messages.try_recv().ok()).find(|steered| steered.offer.take())
     }
 }
 

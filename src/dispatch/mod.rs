@@ -6,9 +6,11 @@
 mod abort;
 mod error;
 mod history;
+mod queue;
 mod reply;
 mod request;
 mod resolve;
+mod resume;
 mod runs;
 mod sessions;
 mod settings;

@@ -23,6 +23,8 @@ pub struct Admitted {
     pub user_n: Option<u64>,
     /// The agent that answers.
     pub agent: Arc<AgentEntry>,
+    /// Whether it made an active run of its session end.
+    pub interrupted: bool,
 }
 
 /// The answer to a request for a run.

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Operation;
 use crate::events::{ChangeReason, Notice};
 use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
-use crate::run::{EntryBody, Front, Image, Message, OnDisconnect, Role, RunInfo, Storage, Turn};
-use crate::scheduler::{Accept, Order, RunLimits, SubmitError, Submitted};
+use crate::run::{
+    EntryBody, Front, Image, Message, OnDisconnect, QueueMode, Role, RunInfo, Storage, Turn,
+};
+use crate::scheduler::{Accept, Chat, Commit, Order, RunLimits, SubmitError, Submitted};
 use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
 
 use super::resolve::{bad_key, bad_user, owner, wire_id};
+use super::resume::Resume;
 use super::settings::is_allowed;
 use super::text::{self, ResetCommand};
 use super::views::AgentEntry;
@@ -41,7 +44,8 @@ struct Plan {
     timeout: Option<Duration>,
     idempotency: Option<IdempotencyScope>,
     expected_session_id: Option<SessionId>,
-    resume: Map<String, Value>,
+    /// For a chat message: the mode the call names, and the one of its protocol version.
+    queueing: Option<(Option<QueueMode>, Option<QueueMode>)>,
 }
 
 impl Dispatch {
@@ -88,7 +92,7 @@ impl Dispatch {
             timeout: None,
             idempotency,
             expected_session_id: None,
-            resume: Map::new(),
+            queueing: None,
         };
         self.launch(caller, plan).await
     }
@@ -135,7 +139,7 @@ impl Dispatch {
             timeout: request.timeout,
             idempotency: Some(idempotency),
             expected_session_id: None,
-            resume: Map::new(),
+            queueing: None,
         };
         self.launch(caller, plan).await
     }
@@ -172,6 +176,11 @@ impl Dispatch {
             return Ok(known);
         }
         self.accepting()?;
+        if let Some(command) = text::queue_command(&message) {
+            return self
+                .queue_command(caller, &wire_id, &session, command)
+                .await;
+        }
         if request.must_exist && self.parts.ledger.session(session.clone()).await?.is_none() {
             return Err(DispatchError::SessionNotFound(request.session_key));
         }
@@ -190,7 +199,7 @@ impl Dispatch {
             timeout: request.timeout,
             idempotency: Some(idempotency),
             expected_session_id,
-            resume: Map::new(),
+            queueing: Some((request.queue_mode, request.queue_mode_default)),
         };
         self.launch(caller, plan).await
     }
@@ -303,9 +312,10 @@ impl Dispatch {
 
     /// Orders the run and turns the scheduler's answer into ours.
     async fn launch(&self, caller: &Caller, mut plan: Plan) -> Result<Started, DispatchError> {
-        if plan.storage == Storage::Stored {
-            self.apply_settings(&mut plan).await?;
-        }
+        let session_mode = match plan.storage {
+            Storage::Stored => self.apply_settings(&mut plan).await?,
+            Storage::Ephemeral => None,
+        };
         if let Some(model) = &plan.turn.model
             && !is_allowed(model, &plan.agent.id, &*self.parts.agents)
         {
@@ -316,10 +326,20 @@ impl Dispatch {
         }
         let agent = Arc::clone(&plan.agent);
         let front = plan.front;
-        let order = self.order(caller, plan);
+        let mode = plan.queueing.map(|(call, default)| {
+            let configured = self.parts.queue.mode;
+            call.or(session_mode)
+                .or(configured)
+                .or(default)
+                .unwrap_or(QueueMode::Followup)
+        });
+        let order = self.order(caller, plan, mode);
         let (info, log) = (Arc::clone(&order.info), Arc::clone(&order.log));
-        let accepted = match self.parts.scheduler.submit(order).await {
-            Ok(Submitted::New { accepted }) => accepted,
+        let (accepted, interrupted) = match self.parts.scheduler.submit(order).await {
+            Ok(Submitted::New {
+                accepted,
+                interrupted,
+            }) => (accepted, interrupted),
             Ok(Submitted::Existing(record)) => return self.known_run(record).await,
             Ok(Submitted::Conflict(_record)) => return Err(DispatchError::KeyReused),
             Err(error) => return Err(refused(error, &info.session)),
@@ -343,11 +363,12 @@ impl Dispatch {
             session_id,
             user_n,
             agent,
+            interrupted,
         }))
     }
 
-    /// What the session's own settings say about its runs.
-    async fn apply_settings(&self, plan: &mut Plan) -> Result<(), DispatchError> {
+    /// What the session's own settings say about its runs; returns its queue mode.
+    async fn apply_settings(&self, plan: &mut Plan) -> Result<Option<QueueMode>, DispatchError> {
         let settings = self.settings_of(&plan.session).await?;
         let text = |name: &str| settings.get(name).and_then(Value::as_str);
         if text("sendPolicy") == Some("deny") {
@@ -364,10 +385,10 @@ impl Dispatch {
         {
             plan.turn.sampling.reasoning_effort = Some(level.to_owned());
         }
-        Ok(())
+        Ok(text("queueMode").and_then(QueueMode::parse))
     }
 
-    fn order(&self, caller: &Caller, mut plan: Plan) -> Order {
+    fn order(&self, caller: &Caller, plan: Plan, mode: Option<QueueMode>) -> Order {
         let now_ms = self.parts.clock.now_ms();
         let ids = &self.parts.ids;
         let info = Arc::new(RunInfo {
@@ -381,35 +402,25 @@ impl Dispatch {
             on_disconnect: plan.on_disconnect,
             accepted_at_ms: now_ms,
         });
-        let accept = (plan.storage == Storage::Stored).then(|| {
-            if let Some(system) = &plan.turn.system {
-                plan.resume.insert("system".to_owned(), json!(system));
-            }
-            if let Some(model) = &plan.turn.model {
-                plan.resume.insert("model".to_owned(), json!(model));
-            }
-            Accept {
-                input: plan
-                    .turn
-                    .current
-                    .iter()
-                    .map(|m| self.new_entry(m, now_ms))
-                    .collect(),
+        let input = |message| self.new_entry(message, now_ms);
+        let accept = match plan.storage {
+            Storage::Ephemeral => Accept::Ephemeral,
+            Storage::Stored => Accept::Commit(Commit {
+                input: plan.turn.current.iter().map(input).collect(),
                 idempotency: plan.idempotency,
                 new_session_id: SessionId::from_uuid(ids.random()),
                 expected_session_id: plan.expected_session_id,
-                resume: (!plan.resume.is_empty()).then(|| Value::Object(plan.resume).to_string()),
-            }
-        });
-        let log = self.parts.logs.open(&info);
-        let limits = limits(&plan.agent, plan.timeout);
+                resume: Resume::of(&plan.turn, plan.timeout, mode).to_json(),
+            }),
+        };
         Order {
-            info,
-            log,
+            log: self.parts.logs.open(&info),
+            chat: mode.map(|mode| chat(mode, &plan.turn)),
             turn: plan.turn,
             agent: Arc::clone(&plan.agent.agent),
-            limits,
+            limits: limits(&plan.agent, plan.timeout),
             accept,
+            info,
         }
     }
 
@@ -542,7 +553,17 @@ pub(super) fn expected(
         .transpose()
 }
 
-fn limits(agent: &AgentEntry, timeout: Option<Duration>) -> RunLimits {
+/// Characters of a message that stand for it in a summary.
+const PREVIEW_CHARS: usize = 80;
+
+pub(super) fn chat(mode: QueueMode, turn: &Turn) -> Chat {
+    let text = turn.text();
+    let line = text.lines().next().unwrap_or_default();
+    let preview = line.chars().take(PREVIEW_CHARS).collect::<String>().into();
+    Chat { mode, preview }
+}
+
+pub(super) fn limits(agent: &AgentEntry, timeout: Option<Duration>) -> RunLimits {
     RunLimits {
         agent_active_max: agent.limits.concurrent_max,
         agent_weight: agent.limits.weight,

@@ -2,6 +2,8 @@
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+use crate::run::QueueMode;
+
 use super::error::DispatchError;
 
 /// Words that stop the runs of a session when a whole message is one of them.
@@ -12,6 +14,41 @@ const STOP_WORDS: [&str; 4] = ["/stop", "stop", "/abort", "abort"];
 pub(super) enum ResetCommand {
     New,
     Reset,
+}
+
+/// What a `/queue` command asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QueueCommand {
+    /// To be told the mode.
+    Show,
+    /// The session's own mode.
+    Set(QueueMode),
+    /// The configured mode again.
+    Clear,
+    /// Something that is not a mode.
+    Unknown,
+}
+
+/// The `/queue` command a message is.
+pub(super) fn queue_command(message: &str) -> Option<QueueCommand> {
+    let mut words = message.split_whitespace();
+    if !words.next()?.eq_ignore_ascii_case("/queue") {
+        return None;
+    }
+    let command = match words.next().map(str::to_ascii_lowercase).as_deref() {
+        None => QueueCommand::Show,
+        Some("steer") => QueueCommand::Set(QueueMode::Steer),
+        Some("collect") => QueueCommand::Set(QueueMode::Collect),
+        Some("followup") => QueueCommand::Set(QueueMode::Followup),
+        Some("interrupt") => QueueCommand::Set(QueueMode::Interrupt),
+        Some("default" | "reset" | "clear") => QueueCommand::Clear,
+        Some(_) => QueueCommand::Unknown,
+    };
+    Some(if words.next().is_some() {
+        QueueCommand::Unknown
+    } else {
+        command
+    })
 }
 
 /// The message in Unicode NFC without control characters other than tab and line ends.
@@ -73,6 +110,24 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_stop(message), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn queue_commands_name_a_mode() {
+        for (message, expected) in [
+            ("/queue", Some(QueueCommand::Show)),
+            (
+                "/Queue  Collect",
+                Some(QueueCommand::Set(QueueMode::Collect)),
+            ),
+            ("/queue default", Some(QueueCommand::Clear)),
+            ("/queue faster", Some(QueueCommand::Unknown)),
+            ("/queue steer now", Some(QueueCommand::Unknown)),
+            ("queue steer", None),
+            ("/queued", None),
+        ] {
+            assert_eq!(queue_command(message), expected, "{message:?}");
         }
     }
 

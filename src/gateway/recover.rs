@@ -1,40 +1,76 @@
 //! What a start does with runs that an earlier process left without an end.
 //!
-//! Every accepted run gets exactly one terminal: what was left open ends as interrupted, and its
-//! input stays in the transcript.
+//! Every accepted run gets exactly one terminal: one that had started ends as interrupted, one that
+//! never started is queued again, in the order of acceptance; its input is in the transcript either
+//! way.
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::dispatch::Dispatch;
 use crate::run::{Outcome, Terminal};
 use crate::session::{EndRun, Ledger, LedgerError, OpenRun};
 
-/// Open runs that are read at once.
-const BATCH: u32 = 256;
+/// Open runs that are read at most; more than the queue of a gateway can hold.
+const OPEN_RUNS_MAX: u32 = 100_000;
 
-/// Ends every open run as interrupted; returns how many there were.
+/// Ends what had started and returns what is to be queued again, oldest first.
 ///
 /// # Errors
 /// A failing ledger.
-pub(super) async fn recover(
+pub(super) async fn settle(
     ledger: &Arc<dyn Ledger>,
     clock: &Arc<dyn Clock>,
-) -> Result<u64, LedgerError> {
-    let mut ended = 0;
-    loop {
-        let open = ledger.open_runs(BATCH).await?;
-        if open.is_empty() {
-            return Ok(ended);
+) -> Result<Vec<OpenRun>, LedgerError> {
+    let mut waiting = Vec::new();
+    let mut interrupted = 0_u64;
+    for run in ledger.open_runs(OPEN_RUNS_MAX).await? {
+        if run.record.started_at_ms.is_none() {
+            waiting.push(run);
+        } else {
+            end(&run, ledger, clock).await?;
+            interrupted += 1;
         }
-        for run in open {
-            ledger.end_run(interrupted(&run, ledger, clock)).await?;
-            ended += 1;
+    }
+    if interrupted > 0 {
+        tracing::warn!(
+            runs = interrupted,
+            "runs of an earlier process ended as interrupted"
+        );
+    }
+    Ok(waiting)
+}
+
+/// Queues runs again; one that cannot be queued ends as interrupted.
+pub(super) async fn requeue(
+    runs: Vec<OpenRun>,
+    dispatch: &Dispatch,
+    ledger: &Arc<dyn Ledger>,
+    clock: &Arc<dyn Clock>,
+) {
+    for run in runs {
+        let queued = match dispatch.requeue(&run).await {
+            Ok(queued) => queued,
+            Err(error) => {
+                tracing::warn!(run_id = %run.record.run_id, %error, "run not queued again");
+                false
+            }
+        };
+        if queued {
+            continue;
+        }
+        if let Err(error) = end(&run, ledger, clock).await {
+            tracing::error!(run_id = %run.record.run_id, %error, "run not settled");
         }
     }
 }
 
-fn interrupted(run: &OpenRun, ledger: &Arc<dyn Ledger>, clock: &Arc<dyn Clock>) -> EndRun {
-    EndRun {
+async fn end(
+    run: &OpenRun,
+    ledger: &Arc<dyn Ledger>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(), LedgerError> {
+    let end = EndRun {
         lease: ledger.lease(),
         run_id: run.record.run_id,
         session: run.record.session.clone(),
@@ -45,5 +81,6 @@ fn interrupted(run: &OpenRun, ledger: &Arc<dyn Ledger>, clock: &Arc<dyn Clock>) 
             ended_at_ms: clock.now_ms(),
             usage: None,
         },
-    }
+    };
+    ledger.end_run(end).await.map(|_entries| ())
 }

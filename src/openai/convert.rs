@@ -175,7 +175,9 @@ fn finish_reason(outcome: &Outcome, has_calls: bool) -> Result<&'static str, Api
     match outcome {
         Outcome::Ok(_) if has_calls => Ok("tool_calls"),
         // Without a call there is nothing the caller could answer.
-        Outcome::Ok(FinishReason::Stop | FinishReason::ToolCalls) => Ok("stop"),
+        Outcome::Ok(FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Folded) => {
+            Ok("stop")
+        }
         Outcome::Ok(FinishReason::Length) => Ok("length"),
         Outcome::Error(_) | Outcome::Aborted(_) | Outcome::TimedOut(_) | Outcome::Interrupted => {
             let internal = || ApiError::new(crate::error::ErrorCode::Internal, "");

@@ -34,7 +34,7 @@ pub fn visible_so_far(text: &str) -> Option<&str> {
 /// The stop reason of an answer that ended by itself.
 pub const fn finish_stop_reason(reason: FinishReason) -> &'static str {
     match reason {
-        FinishReason::Stop => "stop",
+        FinishReason::Stop | FinishReason::Folded => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "toolUse",
     }

@@ -71,6 +71,8 @@ pub enum FinishReason {
     Length,
     /// The agent waits for the results of client tools.
     ToolCalls,
+    /// The input was folded into another run, whose answer is its answer too.
+    Folded,
 }
 
 /// Tokens a run used, as the model server counted them.

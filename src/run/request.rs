@@ -200,6 +200,25 @@ pub enum OutputFormat {
     Requested(Value),
 }
 
+impl QueueMode {
+    /// The wire name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Steer => "steer",
+            Self::Collect => "collect",
+            Self::Followup => "followup",
+            Self::Interrupt => "interrupt",
+        }
+    }
+
+    /// Reads the wire name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Steer, Self::Collect, Self::Followup, Self::Interrupt]
+            .into_iter()
+            .find(|mode| mode.as_str() == name)
+    }
+}
+
 /// What happens to a message that arrives while its session is busy (`design.md` §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

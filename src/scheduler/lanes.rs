@@ -315,6 +315,18 @@ impl Lanes {
         self.by_key.len()
     }
 
+    /// The active run of a lane.
+    pub fn active_in(&self, lane: &SessionKey) -> Option<RunId> {
+        self.by_key.get(lane)?.active
+    }
+
+    /// The waiting runs of a lane, in order.
+    pub fn waiting_in(&self, lane: &SessionKey) -> Vec<RunId> {
+        let lane = self.by_key.get(lane);
+        lane.map(|lane| lane.waiting.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
     /// Runs of a lane: the active one, then the waiting ones in order.
     pub fn runs_in(&self, lane: &SessionKey) -> Vec<RunId> {
         self.by_key

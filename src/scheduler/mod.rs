@@ -9,6 +9,7 @@ mod config;
 mod fair;
 pub mod lanes;
 mod order;
+mod queueing;
 mod run_task;
 mod settle;
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod verdict;
 
 pub use backend::Backends;
 pub use config::{DropPolicy, QueueConfig, SchedulerConfig};
-pub use order::{Accept, Load, Order, RunLimits, SubmitError, Submitted};
+pub use order::{Accept, Chat, Commit, Load, Order, RunLimits, SubmitError, Submitted};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +36,8 @@ use crate::session::Ledger;
 use crate::shutdown::{Drain, Phase, Tasks};
 
 use lanes::{Action, Cancelled, Caps, Lanes, Refusal, Standing, Submission};
-use run_task::{RunTask, Start};
+use queueing::Chatting;
+use run_task::{Begin, RunTask, Start};
 use verdict::{Stop, Verdict};
 
 /// Commands that may wait for the owner task; senders wait beyond that.
@@ -106,6 +108,7 @@ impl SchedulerHandle {
                 wait: config.wait,
             }),
             runs: HashMap::new(),
+            queue: config.queue,
             ended: Arc::default(),
             parts: Arc::new(parts),
         };
@@ -208,6 +211,7 @@ impl Drop for PlaceGuard {
 struct Owner {
     lanes: Lanes,
     runs: HashMap<RunId, Running>,
+    queue: QueueConfig,
     ended: Arc<Ended>,
     parts: Arc<SchedulerParts>,
 }
@@ -216,7 +220,8 @@ struct Owner {
 struct Running {
     info: Arc<RunInfo>,
     verdict: Arc<Verdict>,
-    start: Option<oneshot::Sender<()>>,
+    start: Option<oneshot::Sender<Begin>>,
+    chat: Option<Chatting>,
 }
 
 impl Owner {
@@ -285,12 +290,13 @@ impl Owner {
 
     fn submit(
         &mut self,
-        order: Box<Order>,
+        mut order: Box<Order>,
         reply: oneshot::Sender<Result<Submitted, SubmitError>>,
     ) {
         let run = order.info.run_id;
-        let standing = match self.lanes.submit(submission(&order), Instant::now()) {
-            Ok(standing) => standing,
+        let interrupted = self.make_way(&order);
+        let (standing, dropped) = match self.admit(&order) {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 self.parts.metrics.runs_refused.add_one();
                 self.parts.logs.forget(&order.info);
@@ -298,6 +304,7 @@ impl Owner {
                 return;
             }
         };
+        queueing::mention(&dropped, &mut order.turn);
         let verdict = Arc::new(Verdict::default());
         let (start, start_signal) = match standing {
             Standing::Active => (None, Start::Now),
@@ -306,20 +313,26 @@ impl Owner {
                 (Some(start), Start::When(signal))
             }
         };
-        let info = Arc::clone(&order.info);
-        self.runs.insert(
-            run,
-            Running {
-                info,
-                verdict: Arc::clone(&verdict),
-                start,
-            },
-        );
+        let steer = match standing {
+            Standing::Active => None,
+            Standing::Waiting => self.steer_target(&order),
+        };
+        let (chat, inbox) = Chatting::new(&order, dropped);
+        let running = Running {
+            info: Arc::clone(&order.info),
+            verdict: Arc::clone(&verdict),
+            start,
+            chat,
+        };
         let task = RunTask {
             order,
             reply: Some(reply),
+            interrupted,
             verdict,
             start: start_signal,
+            inbox,
+            accepted: running.chat.as_ref().map(Chatting::accepted),
+            steer,
             _place: PlaceGuard {
                 run,
                 ended: Arc::clone(&self.ended),
@@ -328,6 +341,7 @@ impl Owner {
             submitted_at: Instant::now(),
             session_id: None,
         };
+        self.runs.insert(run, running);
         self.parts.tasks.spawn("run", task.work());
     }
 
@@ -349,16 +363,7 @@ impl Owner {
     fn act(&mut self) {
         while let Some(action) = self.lanes.poll_action() {
             match action {
-                Action::Start(run) => {
-                    let start = self
-                        .runs
-                        .get_mut(&run)
-                        .and_then(|running| running.start.take());
-                    if let Some(start) = start {
-                        // A task that is gone gives its place back by its guard.
-                        start.send(()).ok();
-                    }
-                }
+                Action::Start(run) => self.begin(run),
                 Action::Expire(run) => self.stop(run, Stop::WaitedTooLong),
                 Action::Reclaim(run) => {
                     self.parts.metrics.runs_abandoned.add_one();
@@ -394,7 +399,7 @@ impl From<Refusal> for SubmitError {
     }
 }
 
-fn submission(order: &Order) -> Submission {
+fn submission(order: &Order, queue: &QueueConfig) -> Submission {
     let info = &order.info;
     Submission {
         run: info.run_id,
@@ -406,7 +411,7 @@ fn submission(order: &Order) -> Submission {
         party: Arc::clone(&info.owner.party),
         hold: order.limits.hold(),
         grace: order.limits.abort_grace,
-        hold_back: None,
+        hold_back: queueing::hold_back(order, queue),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::agent::AgentRef;
 use crate::error::ErrorCode;
 use crate::events::Log;
 use crate::ids::SessionId;
-use crate::run::{RunInfo, Turn};
+use crate::run::{QueueMode, RunInfo, Turn};
 use crate::session::{Accepted, IdempotencyScope, LedgerError, NewEntry, RunRecord};
 
 /// A run to schedule.
@@ -23,8 +23,20 @@ pub struct Order {
     pub agent: AgentRef,
     /// Bounds.
     pub limits: RunLimits,
-    /// What to commit before the run is acknowledged; `None` for an ephemeral run.
-    pub accept: Option<Accept>,
+    /// What to commit before the run is acknowledged.
+    pub accept: Accept,
+    /// How it behaves in a busy session; `None` for a run somebody waits for, which is never merged
+    /// or dropped.
+    pub chat: Option<Chat>,
+}
+
+/// How a chat message behaves in a busy session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// The mode.
+    pub mode: QueueMode,
+    /// The beginning of the message, for the summary of what was dropped.
+    pub preview: Box<str>,
 }
 
 /// Bounds of one run.
@@ -56,9 +68,23 @@ impl RunLimits {
 /// Longest wait for one commit before the store counts as failed.
 pub(super) const LEDGER_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// What accepting a run takes.
+#[derive(Debug)]
+pub enum Accept {
+    /// Nothing: the session is not stored.
+    Ephemeral,
+    /// A commit, before the run is acknowledged.
+    Commit(Commit),
+    /// Nothing any more: an earlier process accepted it.
+    Recovered {
+        /// The transcript the run writes to.
+        session_id: SessionId,
+    },
+}
+
 /// What is committed before a run of a stored session is acknowledged.
 #[derive(Debug)]
-pub struct Accept {
+pub struct Commit {
     /// Messages for the transcript.
     pub input: Vec<NewEntry>,
     /// The scope of the caller's idempotency key.
@@ -78,6 +104,8 @@ pub enum Submitted {
     New {
         /// What was committed; `None` for an ephemeral run.
         accepted: Option<Accepted>,
+        /// Whether it made an active run end (`interrupt`).
+        interrupted: bool,
     },
     /// The idempotency key belongs to this run; nothing was scheduled.
     Existing(RunRecord),

@@ -6,25 +6,27 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::agent::{AgentTurn, Inbox, RunContext};
+use crate::agent::{AgentTurn, Inbox, Offer, RunContext, Steered};
 use crate::error::ErrorCode;
 use crate::events::{Notice, Record};
 use crate::ids::SessionId;
 use crate::run::{
-    AbortCause, Event, FinishReason, OnDisconnect, Outcome, RunError, TimeoutPhase, Usage,
+    AbortCause, Event, FinishReason, OnDisconnect, Outcome, RunError, TimeoutPhase, Turn, Usage,
 };
 use crate::session::{
     Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed, conversation,
 };
 
 use super::backend::BackendStream;
-use super::order::{Accept, LEDGER_WAIT_MAX, Order, SubmitError, Submitted};
+use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Order, SubmitError, Submitted};
+use super::queueing::Follower;
 use super::verdict::{Stop, Verdict};
 use super::{PlaceGuard, SchedulerParts};
 
@@ -39,8 +41,18 @@ const EVENTS_PER_TURN: u32 = 256;
 pub(super) enum Start {
     /// It holds its slot.
     Now,
-    /// Once this fires.
-    When(oneshot::Receiver<()>),
+    /// Once this says so.
+    When(oneshot::Receiver<Begin>),
+}
+
+/// How a waiting run begins.
+#[derive(Debug)]
+pub(super) enum Begin {
+    /// It holds its slot; these messages are merged into it.
+    Run(Vec<Follower>),
+    /// It has left its lane: its message is part of another run. The sender is dropped when its
+    /// end is committed.
+    Fold(oneshot::Sender<()>),
 }
 
 /// Everything the task of a run owns.
@@ -48,8 +60,16 @@ pub(super) enum Start {
 pub(super) struct RunTask {
     pub(super) order: Box<Order>,
     pub(super) reply: Option<oneshot::Sender<Result<Submitted, SubmitError>>>,
+    /// Whether it made an active run end.
+    pub(super) interrupted: bool,
     pub(super) verdict: Arc<Verdict>,
     pub(super) start: Start,
+    /// Messages steered into it.
+    pub(super) inbox: Inbox,
+    /// Set once it is acknowledged.
+    pub(super) accepted: Option<Arc<AtomicBool>>,
+    /// The active run of its lane, when it is to be steered into that.
+    pub(super) steer: Option<mpsc::Sender<Steered>>,
     /// Dropped last: then the lane is free.
     pub(super) _place: PlaceGuard,
     pub(super) parts: Arc<SchedulerParts>,
@@ -85,27 +105,44 @@ impl RunTask {
         };
         let mut yielded = Yield::default();
         match self.wait_for_slot().await {
-            Some(stop) => self.settle(stop.outcome(), &yielded).await,
-            None => self.run(accepted, &mut yielded).await,
+            Turned::Stop(stop) => self.settle(stop.outcome(), &yielded).await,
+            Turned::Fold(_committed) => {
+                let outcome = match self.verdict.settle() {
+                    Some(stop) => stop.outcome(),
+                    None => Outcome::Ok(FinishReason::Folded),
+                };
+                self.settle(outcome, &yielded).await;
+            }
+            Turned::Run(followers) => self.run(accepted, followers, &mut yielded).await,
         }
     }
 
     /// Commits the run if its session is stored, and answers the caller.
     async fn accept(&mut self) -> AcceptStep {
-        let Some(accept) = self.order.accept.take() else {
-            self.acknowledge(Submitted::New { accepted: None });
-            return AcceptStep::Go(None);
+        let commit = match std::mem::replace(&mut self.order.accept, Accept::Ephemeral) {
+            Accept::Commit(commit) => commit,
+            Accept::Ephemeral => {
+                self.acknowledge(None);
+                return AcceptStep::Go(None);
+            }
+            Accept::Recovered { session_id } => {
+                self.session_id = Some(session_id);
+                let accepted = Some(Accepted {
+                    session_id,
+                    placed: None,
+                });
+                self.acknowledge(accepted.clone());
+                return AcceptStep::Go(accepted);
+            }
         };
-        let begun = bounded(self.parts.ledger.begin_run(self.begin(accept))).await;
+        let begun = bounded(self.parts.ledger.begin_run(self.begin(commit))).await;
         match begun {
             Ok(Begun::New(accepted)) => {
                 self.session_id = Some(accepted.session_id);
                 if let Some(placed) = &accepted.placed {
                     self.announce_input(placed);
                 }
-                self.acknowledge(Submitted::New {
-                    accepted: Some(accepted.clone()),
-                });
+                self.acknowledge(Some(accepted.clone()));
                 AcceptStep::Go(Some(accepted))
             }
             Ok(Begun::Existing(record)) => self.refuse(Ok(Submitted::Existing(record))),
@@ -117,7 +154,7 @@ impl RunTask {
         }
     }
 
-    fn begin(&self, accept: Accept) -> BeginRun {
+    fn begin(&self, commit: Commit) -> BeginRun {
         let info = &self.order.info;
         let starts_now = matches!(self.start, Start::Now);
         BeginRun {
@@ -129,14 +166,14 @@ impl RunTask {
                 agent: info.agent.clone(),
                 front: info.front,
                 principal: Some(info.owner.principal()),
-                idempotency: accept.idempotency,
+                idempotency: commit.idempotency,
                 accepted_at_ms: info.accepted_at_ms,
                 started_at_ms: starts_now.then(|| self.parts.clock.now_ms()),
-                resume: accept.resume,
+                resume: commit.resume,
             },
-            input: accept.input,
-            new_session_id: accept.new_session_id,
-            expected_session_id: accept.expected_session_id,
+            input: commit.input,
+            new_session_id: commit.new_session_id,
+            expected_session_id: commit.expected_session_id,
         }
     }
 
@@ -150,11 +187,18 @@ impl RunTask {
         AcceptStep::Refused
     }
 
-    fn acknowledge(&mut self, submitted: Submitted) {
+    fn acknowledge(&mut self, accepted: Option<Accepted>) {
         self.parts.metrics.runs_accepted.add_one();
-        self.parts
-            .bus
-            .publish(Notice::RunAccepted(Arc::clone(&self.order.log)));
+        if let Some(flag) = &self.accepted {
+            flag.store(true, Ordering::Release);
+        }
+        let log = Arc::clone(&self.order.log);
+        self.parts.bus.publish(Notice::RunAccepted(log));
+        let interrupted = self.interrupted;
+        let submitted = Submitted::New {
+            accepted,
+            interrupted,
+        };
         let heard = self
             .reply
             .take()
@@ -176,30 +220,54 @@ impl RunTask {
         }
     }
 
-    /// Waits for the slot; returns why the run ends instead, if it does.
-    async fn wait_for_slot(&mut self) -> Option<Stop> {
+    /// Waits until it is decided what becomes of the run.
+    async fn wait_for_slot(&mut self) -> Turned {
         let signal = self.verdict.signal().clone();
+        let mut followers = Vec::new();
         if let Start::When(start) = &mut self.start {
+            let offer = offer(self.steer.take(), &self.order);
+            let taken = async {
+                match &offer {
+                    Some(offer) => offer.taken().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = signal.cancelled() => {}
-                // A lost sender means that the owner stopped us, which fires the signal first.
-                _started = start => {}
+                () = taken => return Turned::Fold(None),
+                begin = start => match begin {
+                    Ok(Begin::Run(merged)) => followers = merged,
+                    Ok(Begin::Fold(committed)) => return Turned::Fold(Some(committed)),
+                    // Whoever should have started it is gone.
+                    Err(_lost) => {
+                        self.verdict.stop(Stop::Reclaimed);
+                    }
+                },
+            }
+            // The agent may have taken the message in the same moment: then it answers it.
+            if offer.is_some_and(|offer| !offer.withdraw()) {
+                return Turned::Fold(None);
             }
         }
-        if signal.is_cancelled() {
-            return self.verdict.settle();
+        if signal.is_cancelled()
+            && let Some(stop) = self.verdict.settle()
+        {
+            return Turned::Stop(stop);
         }
         let waited = self.submitted_at.elapsed().as_millis();
-        self.parts
-            .metrics
-            .queue_wait_ms
-            .add(u64::try_from(waited).unwrap_or(u64::MAX));
-        None
+        let waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
+        self.parts.metrics.queue_wait_ms.add(waited_ms);
+        Turned::Run(followers)
     }
 
-    async fn run(mut self, accepted: Option<Accepted>, yielded: &mut Yield) {
-        let turn = match self.prepare(accepted).await {
+    async fn run(
+        mut self,
+        accepted: Option<Accepted>,
+        followers: Vec<Follower>,
+        yielded: &mut Yield,
+    ) {
+        let turn = match self.prepare(accepted, followers).await {
             Ok(turn) => turn,
             Err(error) => {
                 let outcome = self
@@ -232,7 +300,11 @@ impl RunTask {
     }
 
     /// Marks the run as started and puts together what the agent gets.
-    async fn prepare(&mut self, accepted: Option<Accepted>) -> Result<AgentTurn, RunError> {
+    async fn prepare(
+        &mut self,
+        accepted: Option<Accepted>,
+        followers: Vec<Follower>,
+    ) -> Result<AgentTurn, RunError> {
         let mut turn = std::mem::take(&mut self.order.turn);
         let Some(accepted) = accepted else {
             return Ok(AgentTurn {
@@ -245,6 +317,9 @@ impl RunTask {
             None => self.place().await.map_err(|error| store_failed(&error))?,
         };
         self.session_id = Some(placed.session_id);
+        for follower in followers {
+            merge(follower, &mut turn).await;
+        }
         if placed.entries_before == 0 {
             return Ok(AgentTurn {
                 turn,
@@ -254,16 +329,18 @@ impl RunTask {
         // The session knows the conversation: the caller's own account would double it.
         turn.history.clear();
         let range = EntryRange::Newest {
-            skip: u64::try_from(placed.input.len()).unwrap_or(u64::MAX),
+            skip: 0,
             limit: HISTORY_ENTRIES_MAX,
         };
         let key = self.order.info.session.clone();
         let page = bounded(self.parts.ledger.entries(key, range)).await;
         let page = page.map_err(|error| store_failed(&error))?;
-        let session = page
-            .map(|page| conversation(&page.entries))
-            .unwrap_or_default();
-        Ok(AgentTurn { turn, session })
+        let mut entries = page.map(|page| page.entries).unwrap_or_default();
+        entries.retain(|entry| entry.n <= placed.entries_before);
+        Ok(AgentTurn {
+            turn,
+            session: conversation(&entries),
+        })
     }
 
     async fn place(&self) -> Result<Placed, LedgerError> {
@@ -275,9 +352,9 @@ impl RunTask {
         Ok(placed)
     }
 
-    fn start_backend(&self, turn: AgentTurn) -> BackendStream {
+    fn start_backend(&mut self, turn: AgentTurn) -> BackendStream {
         let info = &self.order.info;
-        let (_steer, inbox) = Inbox::new();
+        let inbox = std::mem::take(&mut self.inbox);
         let context = RunContext {
             run_id: info.run_id,
             wire_id: info.wire_id.clone(),
@@ -358,6 +435,34 @@ impl RunTask {
         }
         None
     }
+}
+
+/// What became of a run that waited.
+enum Turned {
+    /// It ends without having run.
+    Stop(Stop),
+    /// Its message is part of another run. The sender is dropped when its end is committed.
+    Fold(Option<oneshot::Sender<()>>),
+    /// It runs, with these messages merged into it.
+    Run(Vec<Follower>),
+}
+
+/// Offers the message to the active run of its lane; `None` when nobody can take it.
+fn offer(steer: Option<mpsc::Sender<Steered>>, order: &Order) -> Option<Offer> {
+    let message = order.turn.current.last()?.clone();
+    let (steered, offer) = Steered::new(order.info.wire_id.clone(), message);
+    steer?.try_send(steered).ok().map(|()| offer)
+}
+
+/// Takes a waiting message into a turn, once its own run has ended for that.
+async fn merge(follower: Follower, turn: &mut Turn) {
+    let (committed, done) = oneshot::channel();
+    if follower.start.send(Begin::Fold(committed)).is_err() {
+        return;
+    }
+    // The sender is dropped when the end of that run is committed, or has failed.
+    timeout(LEDGER_WAIT_MAX, done).await.ok();
+    turn.current.extend(follower.messages.iter().cloned());
 }
 
 impl Stop {
@@ -462,7 +567,7 @@ fn unfinished() -> RunError {
 /// Whether an answer that ended like this is complete.
 pub(super) const fn stop_reason(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Ok(FinishReason::Stop) => "stop",
+        Outcome::Ok(FinishReason::Stop | FinishReason::Folded) => "stop",
         Outcome::Ok(FinishReason::Length) => "length",
         Outcome::Ok(FinishReason::ToolCalls) => "toolUse",
         Outcome::Error(_) => "error",

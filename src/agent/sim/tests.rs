@@ -508,10 +508,11 @@ async fn a_steered_demo_agent_knows_what_it_just_answered() {
 }
 
 fn steered(text: &str) -> Steered {
-    Steered {
-        wire_id: WireId::parse(text).unwrap(),
-        message: Message::text(Role::User, text),
-    }
+    Steered::new(
+        WireId::parse(text).unwrap(),
+        Message::text(Role::User, text),
+    )
+    .0
 }
 
 fn scripted(script: serde_json::Value) -> SimAgent {

@@ -1,0 +1,179 @@
+//! Starting runs again that an earlier process accepted but never started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::{
+    EntryBody, Front, Message, OnDisconnect, Owner, QueueMode, Role, RunInfo, Storage, Turn,
+};
+use crate::scheduler::{Accept, Order, SubmitError};
+use crate::session::OpenRun;
+
+use super::Dispatch;
+use super::runs::{chat, limits};
+
+/// What beside its input is needed to start a run, as it is kept with the run.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Resume {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_mode: Option<QueueMode>,
+}
+
+impl Resume {
+    pub(super) fn of(turn: &Turn, timeout: Option<Duration>, mode: Option<QueueMode>) -> Self {
+        let in_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            system: turn.system.clone(),
+            model: turn.model.clone(),
+            timeout_ms: timeout.map(in_ms),
+            queue_mode: mode,
+        }
+    }
+
+    /// The JSON to keep; `None` when there is nothing to say.
+    pub(super) fn to_json(&self) -> Option<String> {
+        if *self == Self::default() {
+            return None;
+        }
+        serde_json::to_string(self).ok()
+    }
+
+    /// Reads what was kept; what cannot be read counts as nothing said.
+    fn read(json: Option<&str>) -> Self {
+        json.and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Dispatch {
+    /// Schedules a run that an earlier process accepted and never started. HTTP runs are not
+    /// started again: nobody waits for their answer any more.
+    ///
+    /// Returns false when it cannot be started again; then it must be ended.
+    ///
+    /// # Errors
+    /// The scheduler refuses it.
+    pub async fn requeue(&self, open: &OpenRun) -> Result<bool, SubmitError> {
+        let record = &open.record;
+        let Some(agent) = self.agents().get(&record.agent) else {
+            return Ok(false);
+        };
+        if record.front == Front::Http || record.started_at_ms.is_some() {
+            return Ok(false);
+        }
+        let resume = Resume::read(open.resume.as_deref());
+        let info = Arc::new(RunInfo {
+            run_id: record.run_id,
+            wire_id: record.wire_id.clone(),
+            session: record.session.clone(),
+            agent: record.agent.clone(),
+            owner: owner(record.principal.as_deref()),
+            front: record.front,
+            storage: Storage::Stored,
+            on_disconnect: OnDisconnect::Continue,
+            accepted_at_ms: record.accepted_at_ms,
+        });
+        let turn = Turn {
+            system: resume.system,
+            current: open
+                .input
+                .iter()
+                .map(|entry| message(&entry.body))
+                .collect(),
+            model: resume.model,
+            ..Turn::default()
+        };
+        let timeout = resume.timeout_ms.map(Duration::from_millis);
+        let order = Order {
+            log: self.logs().open(&info),
+            chat: resume.queue_mode.map(|mode| chat(mode, &turn)),
+            turn,
+            agent: Arc::clone(&agent.agent),
+            limits: limits(&agent, timeout),
+            accept: Accept::Recovered {
+                session_id: record.session_id,
+            },
+            info,
+        };
+        self.parts
+            .scheduler
+            .submit(order)
+            .await
+            .map(|_submitted| true)
+    }
+}
+
+/// The owner of a run from an earlier process, whose connections are gone.
+fn owner(principal: Option<&str>) -> Owner {
+    let principal = principal.unwrap_or("none");
+    let (credential, device) = match principal.split_once('/') {
+        Some((credential, device)) => (credential, Some(device.into())),
+        None => (principal, None),
+    };
+    Owner {
+        credential: credential.into(),
+        party: "recovered".into(),
+        device,
+        connection: None,
+    }
+}
+
+fn message(body: &EntryBody) -> Message {
+    match body {
+        EntryBody::User { text, images } => {
+            let mut message = Message::text(Role::User, text.clone());
+            message.images.clone_from(images);
+            message
+        }
+        EntryBody::ToolResult {
+            tool_call_id,
+            name,
+            text,
+        } => {
+            let mut message = Message::text(Role::Tool, text.clone());
+            message.tool_call_id = Some(tool_call_id.clone());
+            message.name.clone_from(name);
+            message
+        }
+        EntryBody::Assistant { text, .. } | EntryBody::Injected { text, .. } => {
+            Message::text(Role::Assistant, text.clone())
+        }
+        EntryBody::Tool { name, .. } => Message::text(Role::Tool, name.clone()),
+        EntryBody::Compaction { summary } => Message::text(Role::User, summary.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        let turn = Turn {
+            system: Some("be brief".to_owned()),
+            ..Turn::default()
+        };
+        let resume = Resume::of(
+            &turn,
+            Some(Duration::from_secs(3)),
+            Some(QueueMode::Collect),
+        );
+        let json = resume.to_json().unwrap();
+        assert_eq!(
+            json,
+            r#"{"system":"be brief","timeoutMs":3000,"queueMode":"collect"}"#
+        );
+        assert_eq!(Resume::read(Some(&json)), resume);
+        assert_eq!(Resume::of(&Turn::default(), None, None).to_json(), None);
+        assert_eq!(Resume::read(Some("{broken")), Resume::default());
+    }
+}
