@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::agent::AgentRef;
+use crate::agent::model::{ModelAgent, ModelClient, Spawner};
 use crate::agent::sim::SimAgent;
 use crate::auth::{AuthMode, Authenticator, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
@@ -26,7 +27,7 @@ use crate::ids::{AgentId, IdSource, SystemIds};
 use crate::metrics::Metrics;
 use crate::scheduler::{Backends, SchedulerHandle, SchedulerParts};
 use crate::session::sqlite::{OpenError, OpenOptions, SqliteLedger};
-use crate::session::{Ledger, LedgerError, StoreConfig};
+use crate::session::{Ledger, LedgerError, OpenRun, StoreConfig};
 use crate::shutdown::{Drain, Phase, Tasks};
 use crate::transport::http::{HttpFront, HttpParts};
 use crate::transport::{Transport, TransportParts};
@@ -201,15 +202,9 @@ impl GatewayBuilder {
             Some(ledger) => ledger,
             None => open_ledger(&self.config.store, &metrics).await?,
         };
-        let settled = recover::recover(&ledger, &self.clock)
+        let waiting = recover::settle(&ledger, &self.clock)
             .await
             .map_err(StartError::Recover)?;
-        if settled > 0 {
-            tracing::warn!(
-                runs = settled,
-                "runs of an earlier process ended as interrupted"
-            );
-        }
         let root = Root {
             config: self.config,
             agents: self.agents,
@@ -222,7 +217,7 @@ impl GatewayBuilder {
             tasks: Tasks::new(),
             bus: Arc::new(InProcessBus::new()),
         };
-        Ok(root.serve(listener, addr))
+        Ok(root.serve(listener, addr, waiting).await)
     }
 }
 
@@ -241,7 +236,12 @@ struct Root {
 }
 
 impl Root {
-    fn serve(mut self, listener: TcpListener, addr: SocketAddr) -> Gateway {
+    async fn serve(
+        mut self,
+        listener: TcpListener,
+        addr: SocketAddr,
+        waiting: Vec<OpenRun>,
+    ) -> Gateway {
         let logs = Arc::new(Logs::new(self.config.logs));
         let rates = Arc::new(Rates::new(RateConfig::default()));
         let auth = Arc::new(Authenticator::new(
@@ -251,6 +251,8 @@ impl Root {
         let scheduler = self.scheduler(&logs);
         self.bus.set_control(Arc::new(scheduler.clone()));
         let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
+        // Before the first connection, so that nothing goes ahead of what was accepted earlier.
+        recover::requeue(waiting, &dispatch, &self.ledger, &self.clock).await;
         let transport = self.transport(&dispatch, &auth);
         let goodbye = transport.emptied();
         self.tasks.spawn("listener", transport.serve(listener));
@@ -324,9 +326,15 @@ impl Root {
     }
 
     fn catalog(&mut self) -> Catalog {
+        let tasks = self.tasks.clone();
+        let spawner = Spawner::new(move |task| {
+            tasks.spawn("upstream", task);
+        });
+        let client = ModelClient::new(spawner, Arc::clone(&self.metrics));
         let mut given = std::mem::take(&mut self.agents);
         Catalog::new(&self.config.agents, |agent| {
-            given.remove(&agent.id).unwrap_or_else(|| backend(agent))
+            let given = given.remove(&agent.id);
+            given.unwrap_or_else(|| backend(agent, &client))
         })
     }
 
@@ -377,12 +385,10 @@ impl Root {
     }
 }
 
-fn backend(config: &AgentConfig) -> AgentRef {
+fn backend(config: &AgentConfig, client: &ModelClient) -> AgentRef {
     match &config.backend {
         Backend::Sim(sim) => Arc::new(SimAgent::new(sim.clone())),
-        Backend::Model(_model) => {
-            Arc::new(Unavailable::new(config, &"model agents come next".into()))
-        }
+        Backend::Model(model) => Arc::new(ModelAgent::new(model.clone(), client.clone())),
         Backend::Unavailable(reason) => Arc::new(Unavailable::new(config, reason)),
     }
 }

@@ -13,8 +13,8 @@ use crate::error::ErrorCode;
 use crate::events::{InProcessBus, Item, Log, LogsConfig, Subscription};
 use crate::ids::{AgentId, EntryId, SessionId, SessionKey, SystemIds, WireId};
 use crate::run::{
-    EntryBody, Event, FinishReason, Front, Message, ModelRef, OnDisconnect, Outcome, Owner, Role,
-    RunError, Storage, Terminal, TimeoutPhase, Turn,
+    EntryBody, Event, FinishReason, Front, Message, ModelRef, OnDisconnect, Outcome, Owner,
+    QueueMode, Role, RunError, Storage, Terminal, TimeoutPhase, Turn,
 };
 use crate::session::memory::MemoryLedger;
 use crate::session::{EntryRange, Fault, IdempotencyScope, NewEntry};
@@ -104,8 +104,15 @@ impl Rig {
         Self::with(&SchedulerConfig::default())
     }
 
+    fn over(ledger: Arc<MemoryLedger>) -> Self {
+        Self::build(&SchedulerConfig::default(), ledger)
+    }
+
     fn with(config: &SchedulerConfig) -> Self {
-        let ledger = Arc::new(MemoryLedger::new());
+        Self::build(config, Arc::new(MemoryLedger::new()))
+    }
+
+    fn build(config: &SchedulerConfig, ledger: Arc<MemoryLedger>) -> Self {
         let logs = Arc::new(Logs::new(LogsConfig::default()));
         let (metrics, drain, tasks) = (Arc::new(Metrics::default()), Drain::new(), Tasks::new());
         let parts = SchedulerParts {
@@ -164,7 +171,7 @@ impl Rig {
                 abort_grace: Duration::from_millis(200),
                 output_bytes_max: 1000,
             },
-            accept: Some(Accept {
+            accept: Accept::Commit(Commit {
                 input: vec![NewEntry {
                     id: EntryId::from_uuid(SystemIds.random()),
                     body: EntryBody::User {
@@ -183,6 +190,7 @@ impl Rig {
                 expected_session_id: None,
                 resume: None,
             }),
+            chat: None,
             info,
         }
     }
@@ -425,14 +433,10 @@ async fn a_repeated_key_finds_its_run_and_runs_nothing() {
         "the log of the duplicate is gone"
     );
     let mut order = rig.order("same", "s", &agent);
-    order
-        .accept
-        .as_mut()
-        .unwrap()
-        .idempotency
-        .as_mut()
-        .unwrap()
-        .fingerprint = [1; 32];
+    let Accept::Commit(commit) = &mut order.accept else {
+        unreachable!("the rig stores its runs")
+    };
+    commit.idempotency.as_mut().unwrap().fingerprint = [1; 32];
     assert!(matches!(
         rig.handle.submit(order).await.unwrap(),
         Submitted::Conflict(_)
@@ -507,4 +511,268 @@ async fn a_draining_scheduler_refuses_but_lets_runs_end() {
     timeout(Duration::from_secs(5), rig.tasks.join())
         .await
         .expect("every task ends");
+}
+
+/// Answers each message with `[message]`, steered ones too, and only ends when it is let go.
+fn steerable(gate: &Arc<Notify>) -> AgentRef {
+    let gate = Arc::clone(gate);
+    agent(Isolation::Inline, move |turn, mut context| {
+        let gate = Arc::clone(&gate);
+        let texts: Vec<_> = turn.turn.current.iter().map(|m| m.text.clone()).collect();
+        Box::pin(async_stream(async move {
+            gate.notified().await;
+            let mut said: Vec<_> = texts.iter().map(|text| format!("[{text}]")).collect();
+            while let Some(steered) = context.inbox.try_take() {
+                said.push(format!("[{}]", steered.message.text));
+            }
+            said.join("")
+        }))
+    })
+}
+
+/// A stream that says one text and ends.
+fn async_stream(
+    text: impl Future<Output = String> + Send + 'static,
+) -> impl futures_util::Stream<Item = Result<Event, RunError>> + Send {
+    stream::once(async move { Ok(Event::Text(text.await)) })
+        .chain(stream::iter([Ok(Event::Finished(FinishReason::Stop))]))
+}
+
+fn chat_order(rig: &Rig, wire_id: &str, agent: &AgentRef, mode: QueueMode) -> Order {
+    let mut order = rig.order(wire_id, "s", agent);
+    order.chat = Some(Chat {
+        mode,
+        preview: format!("ask {wire_id}").into(),
+    });
+    order
+}
+
+const FOLDED: Outcome = Outcome::Ok(FinishReason::Folded);
+const STOPPED: Outcome = Outcome::Ok(FinishReason::Stop);
+
+#[tokio::test]
+async fn a_steered_message_is_answered_by_the_active_run() {
+    let rig = Rig::new();
+    let gate = Arc::new(Notify::new());
+    let agent = steerable(&gate);
+    let first = rig
+        .submit(chat_order(&rig, "a", &agent, QueueMode::Steer))
+        .await;
+    let second = rig
+        .submit(chat_order(&rig, "b", &agent, QueueMode::Steer))
+        .await;
+    // The acknowledgement comes before the offer: let the task of the second run make it.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    gate.notify_one();
+    assert_eq!(end(&second).await.outcome, FOLDED);
+    assert_eq!(end(&first).await.outcome, STOPPED);
+    assert_eq!(first.text(), "[ask a][ask b]");
+    assert_eq!(second.text(), "");
+    let mut texts = rig.texts("s").await;
+    assert_eq!(texts.remove(0), "U:ask a");
+    // This agent ends in the moment it takes the message, so the two commits race.
+    texts.sort();
+    assert_eq!(texts, ["A:[ask a][ask b] (stop)", "U:ask b"]);
+    settled(&rig).await;
+}
+
+#[tokio::test]
+async fn a_message_the_agent_does_not_take_gets_a_turn_of_its_own() {
+    let rig = Rig::new();
+    let first = rig
+        .submit(chat_order(
+            &rig,
+            "a",
+            &waits(Isolation::Inline),
+            QueueMode::Steer,
+        ))
+        .await;
+    let second = rig
+        .submit(chat_order(&rig, "b", &echo(), QueueMode::Steer))
+        .await;
+    first_text(&first).await;
+    rig.handle
+        .cancel(first.info().run_id, AbortCause::Rpc)
+        .await;
+    assert_eq!(end(&second).await.outcome, STOPPED);
+    assert_eq!(second.text(), "ask a|hi|ask b");
+    settled(&rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn collected_messages_become_one_turn_after_a_pause() {
+    let rig = Rig::new();
+    let gate = Arc::new(Notify::new());
+    let agent = steerable(&gate);
+    let mut logs = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        let order = chat_order(&rig, id, &agent, QueueMode::Collect);
+        logs.push(rig.submit(order).await);
+    }
+    let http = rig.submit(rig.order("http", "s", &agent)).await;
+    let late = rig
+        .submit(chat_order(&rig, "e", &agent, QueueMode::Collect))
+        .await;
+    let since = Instant::now();
+    for _ in 0..4 {
+        gate.notify_one();
+        sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(end(&logs[0]).await.outcome, STOPPED);
+    assert_eq!(end(&logs[1]).await.outcome, STOPPED);
+    assert_eq!(logs[1].text(), "[ask b][ask c][ask d]");
+    for folded in &logs[2..] {
+        assert_eq!(end(folded).await.outcome, FOLDED);
+        assert_eq!(folded.text(), "");
+    }
+    assert_eq!(end(&http).await.outcome, STOPPED);
+    assert_eq!(
+        http.text(),
+        "[ask http]",
+        "what somebody waits for is never merged"
+    );
+    assert_eq!(end(&late).await.outcome, STOPPED);
+    assert_eq!(late.text(), "[ask e]");
+    assert!(since.elapsed() >= Duration::from_millis(500));
+    let texts = rig.texts("s").await;
+    assert_eq!(
+        texts,
+        [
+            "U:ask a",
+            "A:[ask a] (stop)",
+            "U:ask b",
+            "U:ask c",
+            "U:ask d",
+            "A:[ask b][ask c][ask d] (stop)",
+            "U:ask http",
+            "A:[ask http] (stop)",
+            "U:ask e",
+            "A:[ask e] (stop)",
+        ]
+    );
+    settled(&rig).await;
+}
+
+#[tokio::test]
+async fn an_interrupting_message_ends_chat_runs_and_no_others() {
+    let rig = Rig::new();
+    let agent = waits(Isolation::Inline);
+    let active = rig
+        .submit(chat_order(&rig, "a", &agent, QueueMode::Followup))
+        .await;
+    let waiting = rig
+        .submit(chat_order(&rig, "b", &agent, QueueMode::Followup))
+        .await;
+    let http = rig.submit(rig.order("http", "s", &echo())).await;
+    first_text(&active).await;
+    let order = chat_order(&rig, "c", &echo(), QueueMode::Interrupt);
+    let newest = Arc::clone(&order.log);
+    let submitted = rig.handle.submit(order).await.unwrap();
+    assert!(
+        matches!(
+            submitted,
+            Submitted::New {
+                interrupted: true,
+                ..
+            }
+        ),
+        "{submitted:?}"
+    );
+    assert_eq!(
+        end(&active).await.outcome,
+        Outcome::Aborted(AbortCause::Replaced)
+    );
+    assert_eq!(
+        end(&waiting).await.outcome,
+        Outcome::Aborted(AbortCause::Replaced)
+    );
+    assert_eq!(end(&http).await.outcome, STOPPED);
+    assert_eq!(end(&newest).await.outcome, STOPPED);
+    settled(&rig).await;
+}
+
+#[tokio::test]
+async fn a_full_lane_drops_by_policy_and_what_is_dropped_stays_in_the_transcript() {
+    for (drop, expected) in [
+        (DropPolicy::Old, "ask c"),
+        (
+            DropPolicy::Summarize,
+            "[Messages that were dropped while the agent was busy]\n- ask b\n\nask c",
+        ),
+    ] {
+        let queue = QueueConfig {
+            cap: 1,
+            drop,
+            ..QueueConfig::default()
+        };
+        let rig = Rig::with(&SchedulerConfig {
+            queue,
+            ..SchedulerConfig::default()
+        });
+        let agent = waits(Isolation::Inline);
+        let active = rig
+            .submit(chat_order(&rig, "a", &agent, QueueMode::Followup))
+            .await;
+        let dropped = rig
+            .submit(chat_order(&rig, "b", &agent, QueueMode::Followup))
+            .await;
+        let newest = rig
+            .submit(chat_order(&rig, "c", &echo(), QueueMode::Followup))
+            .await;
+        assert_eq!(
+            end(&dropped).await.outcome,
+            Outcome::Aborted(AbortCause::Dropped)
+        );
+        let refused = rig.handle.submit(rig.order("http", "s", &agent)).await;
+        assert!(
+            matches!(refused, Err(SubmitError::LaneFull)),
+            "only chat messages make room"
+        );
+        rig.handle
+            .cancel(active.info().run_id, AbortCause::Rpc)
+            .await;
+        assert_eq!(end(&newest).await.outcome, STOPPED);
+        assert!(newest.text().ends_with(expected), "{}", newest.text());
+        assert!(rig.texts("s").await.contains(&"U:ask b".to_owned()));
+        settled(&rig).await;
+    }
+}
+
+#[tokio::test]
+async fn a_recovered_run_starts_without_being_accepted_again() {
+    let rig = Rig::new();
+    let busy = rig
+        .submit(rig.order("busy", "s", &waits(Isolation::Inline)))
+        .await;
+    let order = rig.order("waits", "s", &echo());
+    let info = Arc::clone(&order.info);
+    rig.submit(order).await;
+    // As after a crash: the ledger is all that is left.
+    let ledger = Arc::new(rig.ledger.reopen());
+    let open = ledger.open_runs(10).await.unwrap();
+    let waiting = open
+        .iter()
+        .find(|open| open.record.started_at_ms.is_none())
+        .unwrap();
+    assert_eq!(waiting.record.run_id, info.run_id);
+    assert_eq!(waiting.input.len(), 1);
+    let mut order = rig.order("waits", "s", &echo());
+    order.info = info;
+    order.accept = Accept::Recovered {
+        session_id: waiting.record.session_id,
+    };
+    drop(busy);
+    let again = Rig::over(ledger);
+    let log = again.logs.open(&order.info);
+    order.log = Arc::clone(&log);
+    again.handle.submit(order).await.unwrap();
+    assert_eq!(end(&log).await.outcome, STOPPED);
+    assert!(again.texts("s").await.contains(&"U:ask waits".to_owned()));
+    assert_eq!(
+        again.ledger.open_runs(10).await.unwrap().len(),
+        1,
+        "only the one that had started"
+    );
 }

@@ -943,10 +943,11 @@ async fn images_are_not_sent_to_a_model_that_takes_none() {
 // Messages steered into a run.
 
 fn steered(text: &str) -> Steered {
-    Steered {
-        wire_id: WireId::parse("w2").unwrap(),
-        message: Message::text(Role::User, text),
-    }
+    Steered::new(
+        WireId::parse("w2").unwrap(),
+        Message::text(Role::User, text),
+    )
+    .0
 }
 
 #[tokio::test]
