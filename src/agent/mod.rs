@@ -4,6 +4,7 @@
 //! storage; it gets a turn and a [`RunContext`] and yields [`run::Event`]s. [`discover`] looks for
 //! model servers that could be connected.
 
+mod by_model;
 mod discover;
 pub mod model;
 mod rng;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ids::{RunId, SessionKey, WireId};
 use crate::run::{self, Event, Message, ModelRef, RunError};
 
+pub use by_model::ByModel;
 pub use discover::{Found, LocalServer, SEARCH_TIME_MAX, Search, discover};
 
 /// Most steered messages that wait for one running agent.

@@ -118,3 +118,11 @@ pub struct ModelRef {
     /// Id of the model at that provider.
     pub model: Arc<str>,
 }
+
+impl ModelRef {
+    /// Whether `name` is this model's `provider/model`.
+    pub fn is_called(&self, name: &str) -> bool {
+        name.split_once('/')
+            .is_some_and(|(provider, model)| *provider == *self.provider && *model == *self.model)
+    }
+}

@@ -660,6 +660,29 @@ async fn fallbacks_are_asked_in_order_and_the_first_failure_counts() {
 }
 
 #[tokio::test]
+async fn a_turn_that_names_a_model_is_answered_by_that_model_alone() {
+    let first = Upstream::start().await;
+    let second = Upstream::start().await;
+    let mut other = endpoint(second.base_url());
+    other.model.model = "other/model:7b".into();
+    let (agent, _) = agent_of(vec![endpoint(first.base_url()), other], 0);
+    let naming = |model: &str| {
+        let mut turn = turn("hi");
+        turn.turn.model = Some(model.to_owned());
+        turn
+    };
+    let answer = ask(&agent, naming("mock/other/model:7b")).await;
+    assert_eq!(answer.finish, Some(FinishReason::Stop));
+    assert_eq!(second.asked()[0].body["model"], "other/model:7b");
+    first.replies([Reply::refusal(404, "x")]);
+    let answer = ask(&agent, naming("mock/mock-model")).await;
+    assert_eq!(answer.code(), Some(ErrorCode::UpstreamModel));
+    let answer = ask(&agent, naming("mock/unknown")).await;
+    assert_eq!(answer.message(), "the agent has no model mock/unknown");
+    assert_eq!((first.counts().asked, second.counts().asked), (1, 1));
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_cannot_be_connected_to() {
     let gone = Upstream::start().await;
     let url = gone.base_url();

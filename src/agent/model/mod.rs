@@ -17,7 +17,10 @@ mod window;
 
 use std::sync::Arc;
 
-use crate::run::ModelRef;
+use futures_util::stream as streams;
+
+use crate::error::ErrorCode;
+use crate::run::{ModelRef, RunError};
 
 use super::{Agent, AgentTurn, EventStream, Isolation, RunContext};
 
@@ -44,9 +47,33 @@ impl ModelAgent {
     }
 }
 
+impl ModelAgent {
+    /// The configuration for a run: only the model it names, or all of them in order.
+    fn config_for(&self, model: Option<&str>) -> Result<Arc<ModelConfig>, RunError> {
+        let Some(name) = model else {
+            return Ok(Arc::clone(&self.config));
+        };
+        let mut endpoints = self.config.endpoints.iter();
+        let named = endpoints.find(|endpoint| endpoint.model.is_called(name));
+        let endpoint = named.ok_or_else(|| {
+            let message = format!("the agent has no model {name}");
+            RunError::new(ErrorCode::UpstreamModel, message)
+        })?;
+        Ok(Arc::new(ModelConfig {
+            endpoints: vec![endpoint.clone()],
+            system: self.config.system.clone(),
+            retries: self.config.retries,
+        }))
+    }
+}
+
 impl Agent for ModelAgent {
+    /// A turn that names a model is answered by that model alone, without fallbacks.
     fn run(&self, turn: AgentTurn, context: RunContext) -> EventStream {
-        let config = Arc::clone(&self.config);
+        let config = match self.config_for(turn.turn.model.as_deref()) {
+            Ok(config) => config,
+            Err(error) => return Box::pin(streams::iter([Err(error)])),
+        };
         let stream = stream::ModelStream::new(self.client.clone(), config, turn, context);
         Box::pin(stream)
     }
