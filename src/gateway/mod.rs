@@ -253,7 +253,7 @@ impl Root {
         let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
         // Before the first connection, so that nothing goes ahead of what was accepted earlier.
         recover::requeue(waiting, &dispatch, &self.ledger, &self.clock).await;
-        let transport = self.transport(&dispatch, &auth);
+        let transport = self.transport(&dispatch, &auth, &rates);
         let goodbye = transport.emptied();
         self.tasks.spawn("listener", transport.serve(listener));
         self.housekeeping(&logs, &rates);
@@ -338,7 +338,12 @@ impl Root {
         })
     }
 
-    fn transport(&self, dispatch: &Arc<Dispatch>, auth: &Arc<Authenticator>) -> Transport {
+    fn transport(
+        &self,
+        dispatch: &Arc<Dispatch>,
+        auth: &Arc<Authenticator>,
+        rates: &Arc<Rates>,
+    ) -> Transport {
         let http = HttpFront::new(HttpParts {
             dispatch: Arc::clone(dispatch),
             auth: Arc::clone(auth),
@@ -352,6 +357,7 @@ impl Root {
             http,
             dispatch: Arc::clone(dispatch),
             auth: Arc::clone(auth),
+            rates: Arc::clone(rates),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
             config: self.config.transport.clone(),

@@ -68,9 +68,24 @@ impl EncodedEvent {
         Ok(event)
     }
 
-    /// The frame up to the end of the payload.
-    pub(super) fn head(&self) -> &str {
+    /// The frame up to the end of the payload: the part every connection shares.
+    pub const fn head(&self) -> &Arc<str> {
         &self.head
+    }
+
+    /// The rest of the frame for one connection, with its number.
+    pub fn tail(&self, seq: u64) -> String {
+        let mut digits = itoa::Buffer::new();
+        let seq = digits.format(seq);
+        let version = self.state_version.map(state_version_member);
+        let version = version.as_deref().unwrap_or_default();
+        let length = r#","seq":"#.len() + seq.len() + version.len() + 1;
+        let mut tail = String::with_capacity(length);
+        tail.push_str(r#","seq":"#);
+        tail.push_str(seq);
+        tail.push_str(version);
+        tail.push('}');
+        tail
     }
 
     /// The same event with versions of gateway-wide state.
@@ -93,17 +108,10 @@ impl EncodedEvent {
 
     /// The frame for one connection, with its number.
     pub fn frame(&self, seq: u64) -> String {
-        let mut digits = itoa::Buffer::new();
-        let seq = digits.format(seq);
-        let version = self.state_version.map(state_version_member);
-        let version = version.as_deref().unwrap_or_default();
-        let length = self.head.len() + r#","seq":"#.len() + seq.len() + version.len() + 1;
-        let mut frame = String::with_capacity(length);
+        let tail = self.tail(seq);
+        let mut frame = String::with_capacity(self.head.len() + tail.len());
         frame.push_str(&self.head);
-        frame.push_str(r#","seq":"#);
-        frame.push_str(seq);
-        frame.push_str(version);
-        frame.push('}');
+        frame.push_str(&tail);
         frame
     }
 

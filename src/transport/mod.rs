@@ -3,6 +3,7 @@
 mod config;
 mod head_timer;
 pub mod http;
+pub mod io_budget;
 mod listener;
 mod serve;
 mod sniff;

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Rates};
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use crate::ids::IdSource;
@@ -41,6 +41,8 @@ pub struct TransportParts {
     pub dispatch: Arc<Dispatch>,
     /// Who may.
     pub auth: Arc<Authenticator>,
+    /// How often an address may upgrade.
+    pub rates: Arc<Rates>,
     /// The phase of the process.
     pub drain: Drain,
     /// Where tasks are spawned.
@@ -128,6 +130,7 @@ impl Transport {
     /// # Cancel safety
     /// Dropping the future stops accepting; open connections live on in their tasks.
     pub async fn serve<L: Listener>(self, listener: L) {
+        self.fronts.native.start();
         self.acceptor.run(listener, self.fronts).await;
     }
 }

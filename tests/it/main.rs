@@ -22,3 +22,4 @@ mod http_streams;
 mod http_vectors;
 mod model_agent;
 mod support;
+mod ws_runs;

@@ -269,12 +269,19 @@ impl Machine {
     /// Takes an event for the peer and gives it the connection's next number; ignored unless the
     /// connection is open.
     pub fn handle_event(&mut self, event: &EncodedEvent) {
+        if let Some(seq) = self.number_event() {
+            self.send(event.frame(seq));
+        }
+    }
+
+    /// The connection's next number, for an event the caller sends itself behind everything that
+    /// came out before; `None` unless the connection is open.
+    pub const fn number_event(&mut self) -> Option<u64> {
         let State::Open(session) = &mut self.state else {
-            return;
+            return None;
         };
         session.seq += 1;
-        let frame = event.frame(session.seq);
-        self.send(frame);
+        Some(session.seq)
     }
 
     /// Spends a number on an event that is not sent, so that the peer sees the gap (§1.3).

@@ -7,6 +7,7 @@ pub(crate) mod mock;
 pub(crate) mod puppet;
 pub(crate) mod rig;
 pub(crate) mod upstream;
+pub(crate) mod ws;
 
 pub(crate) use http::{Connection, Response};
 pub(crate) use puppet::{Puppet, PuppetRun};

@@ -117,6 +117,7 @@ impl Rig {
             http,
             dispatch: Arc::clone(&dispatch),
             auth: Arc::clone(&auth),
+            rates: shared.rates,
             drain: shared.drain.clone(),
             tasks: shared.tasks.clone(),
             config: config.transport,
@@ -162,6 +163,7 @@ impl Rig {
 
 /// What every part of a gateway holds.
 struct Shared {
+    rates: Arc<Rates>,
     tasks: Tasks,
     drain: Drain,
     metrics: Arc<Metrics>,
@@ -172,6 +174,7 @@ struct Shared {
 impl Shared {
     fn new() -> Self {
         Self {
+            rates: Arc::new(Rates::new(RateConfig::default())),
             tasks: Tasks::new(),
             drain: Drain::new(),
             metrics: Arc::new(Metrics::default()),
@@ -209,7 +212,7 @@ impl Shared {
             agents: Arc::new(agents),
             config: Arc::new(PlainConfig),
             log_lines: Arc::new(NoLines),
-            rates: Arc::new(Rates::new(RateConfig::default())),
+            rates: Arc::clone(&self.rates),
             drain: self.drain.clone(),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),

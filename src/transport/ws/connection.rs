@@ -1,0 +1,625 @@
+//! One native connection: the one task that owns its socket, its protocol state, its timers and its
+//! place in the feed.
+//!
+//! Each turn of the loop carries out what the protocol state asks for, takes what is ready from the
+//! feed, and waits for whatever comes first; what was gathered goes out in one write. Knows no
+//! method: requests are carried out by [`super::methods`].
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use crate::auth::{AuthError, Head, Principal};
+use crate::ids::ConnectionId;
+use crate::protocol::{
+    AuthDecision, Challenge, Close, Connect, FRAME_BYTES_MAX, Gate, Machine, MachineConfig, Output,
+    PREAUTH_FRAME_BYTES_MAX, PREAUTH_TOTAL_BYTES_MAX, Reply, Request, server_busy,
+};
+use crate::shutdown::Phase;
+use crate::transport::io_budget::InboundLimits;
+use crate::transport::listener::Place;
+
+use super::event::{Event, Sequel};
+use super::feed::Cursor;
+use super::handshake::{self, Peer};
+use super::interest::Follow;
+use super::keepalive::{self, Keepalive};
+use super::methods::{self, Served};
+use super::native::{Native, as_u64};
+use super::outbox::{Outbox, Overflow};
+use super::registry::{CloseHandle, PreauthPlace, Registration};
+use super::requests::{After, Attempt, Done, Requests};
+use super::runs::Watch;
+use super::socket::{Incoming, Socket, SocketError, SocketLimits, Turn};
+use super::viewer::Viewer;
+
+/// Waiting bytes from which on nothing more is read or taken from the feed for this peer.
+const HIGH_WATER_BYTES: usize = 64 * 1024;
+
+/// Events taken from the feed at once.
+const BATCH_MAX: usize = 64;
+
+/// How long a peer may take to answer a close frame (`protocol-facts` §1.5).
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of frame headers that may come with what a peer may send before it is let in.
+const HEADER_ALLOWANCE_BYTES: usize = 1024;
+
+/// What an upgrade hands to the connection.
+#[derive(Debug)]
+pub(super) struct Upgrade<S> {
+    /// The socket.
+    pub(super) io: S,
+    /// What came in behind the request.
+    pub(super) leftover: Bytes,
+    /// The head of the request.
+    pub(super) head: Head,
+    /// The socket's place among the unauthenticated ones of its address.
+    pub(super) preauth: PreauthPlace,
+    /// The socket's place among all connections.
+    pub(super) place: Arc<Place>,
+}
+
+/// One native connection.
+pub(super) struct Connection<S> {
+    native: Arc<Native>,
+    id: ConnectionId,
+    socket: Socket<S>,
+    machine: Machine,
+    handle: Arc<CloseHandle>,
+    timer: Timer,
+    stage: Stage,
+    _place: Arc<Place>,
+}
+
+enum Stage {
+    /// The peer has not been let in.
+    Handshake(Box<Entrance>),
+    /// The peer was let in.
+    Open(Box<Open>),
+}
+
+/// What is only needed until the peer was let in.
+struct Entrance {
+    head: Arc<Head>,
+    deciding: Option<BoxFuture<'static, Decided>>,
+    _place: PreauthPlace,
+}
+
+/// How an authentication ended.
+struct Decided {
+    connect: Box<Connect>,
+    outcome: Result<Principal, AuthError>,
+}
+
+/// What a peer that was let in has.
+pub(super) struct Open {
+    pub(super) peer: Arc<Peer>,
+    pub(super) viewer: Viewer,
+    pub(super) requests: Requests,
+    /// Keeps the runs this connection shows projected.
+    pub(super) watches: Vec<Watch>,
+    /// Counts this connection among those who follow sessions.
+    pub(super) follows: Vec<Follow>,
+    cursor: Cursor<Event>,
+    /// Events taken from the feed and not handed on yet.
+    batch: VecDeque<Arc<Event>>,
+    /// Whether the peer is so far behind that it loses what may be lost.
+    is_shedding: bool,
+    keepalive: Keepalive,
+    presence: Option<Arc<str>>,
+    native: Arc<Native>,
+    _registration: Registration,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(key) = &self.presence {
+            let now_ms = self.native.clock.now_ms();
+            self.native.presence.disconnect(key, now_ms, Instant::now());
+        }
+    }
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+enum End {
+    /// We close it.
+    Close(Close),
+    /// The peer broke the WebSocket protocol.
+    Violation(u16, &'static str),
+    /// The peer is not there any more.
+    Gone,
+}
+
+/// What happened next.
+enum Step {
+    Asked(Close),
+    Draining,
+    Timer,
+    Decided(Decided),
+    Done(Done),
+    Turn(Result<Turn, SocketError>),
+    Feed,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    /// A connection whose upgrade is done; the challenge goes out first.
+    pub(super) fn new(native: Arc<Native>, upgrade: Upgrade<S>) -> Self {
+        let total = PREAUTH_TOTAL_BYTES_MAX + HEADER_ALLOWANCE_BYTES;
+        let limits = SocketLimits {
+            inbound: InboundLimits {
+                frame_bytes_max: as_u64(PREAUTH_FRAME_BYTES_MAX),
+                total_bytes_max: Some(as_u64(total)),
+            },
+            message_bytes_max: FRAME_BYTES_MAX,
+            outbox_bytes_max: native.config.outbox_bytes_max,
+        };
+        let config = MachineConfig {
+            handshake_timeout: native.config.handshake_timeout,
+        };
+        let challenge = Challenge {
+            nonce: native.ids.random().to_string(),
+            ts: native.clock.now_ms(),
+        };
+        Self {
+            id: ConnectionId::from_uuid(native.ids.random()),
+            socket: Socket::new(upgrade.io, upgrade.leftover, limits),
+            machine: Machine::new(config, &challenge, Instant::now().into_std()),
+            handle: Arc::default(),
+            timer: Timer::new(),
+            stage: Stage::Handshake(Box::new(Entrance {
+                head: Arc::new(upgrade.head),
+                deciding: None,
+                _place: upgrade.preauth,
+            })),
+            native,
+            _place: upgrade.place,
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub(super) async fn run(mut self) {
+        let end = loop {
+            if let Some(end) = self.carry_out() {
+                break end;
+            }
+            let step = self.step().await;
+            if let Some(end) = self.handle(step) {
+                break end;
+            }
+        };
+        self.part(end).await;
+    }
+
+    /// Does what the protocol state asks for and hands on what is ready from the feed.
+    fn carry_out(&mut self) -> Option<End> {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                match output {
+                    Output::Send(frame) => {
+                        if self.socket.outbox().push_text(frame).is_err() {
+                            return Some(End::Close(Close::SlowConsumer));
+                        }
+                    }
+                    Output::Authenticate(connect) => self.authenticate(connect),
+                    Output::Request(request) => self.serve(request),
+                    Output::Close(close) => return Some(End::Close(close)),
+                }
+            }
+            if !self.hand_on() {
+                return None;
+            }
+        }
+    }
+
+    fn authenticate(&mut self, connect: Box<Connect>) {
+        if let Stage::Handshake(entrance) = &mut self.stage {
+            let auth = Arc::clone(&self.native.auth);
+            let head = Arc::clone(&entrance.head);
+            entrance.deciding = Some(Box::pin(async move {
+                let offer = handshake::offer(&connect.params, connect.protocol);
+                let outcome = auth.connect(&head, &offer).await;
+                Decided { connect, outcome }
+            }));
+        }
+    }
+
+    fn serve(&mut self, request: Request) {
+        let Stage::Open(open) = &mut self.stage else {
+            return;
+        };
+        let id = request.id.clone();
+        match methods::serve(&self.native, open, request) {
+            Served::Now(reply) => self.machine.handle_reply(reply),
+            Served::Short(work) => open.requests.push_short(work),
+            Served::Wait(work) => {
+                if open.requests.push_wait(work).is_err() {
+                    let reply = Reply::error(&id, &server_busy());
+                    self.machine.handle_reply(reply);
+                }
+            }
+        }
+    }
+
+    /// Hands on events that are ready in the feed; whether there were any.
+    fn hand_on(&mut self) -> bool {
+        let Stage::Open(open) = &mut self.stage else {
+            return false;
+        };
+        let outbox = self.socket.outbox();
+        let mut handed = false;
+        while self.machine.is_open()
+            && outbox.bytes() < HIGH_WATER_BYTES
+            && let Some(event) = open.next_event(&mut self.machine)
+        {
+            handed = true;
+            if open.present(&event, &mut self.machine, outbox).is_err() {
+                self.machine.close(Close::SlowConsumer);
+            }
+            if event.sequel == Sequel::Close {
+                self.machine.close(Close::ServiceRestart);
+            }
+        }
+        handed
+    }
+
+    /// Waits for whatever comes first.
+    async fn step(&mut self) -> Step {
+        let waiting = self.socket.outbox().bytes();
+        let deadline = self.next_deadline();
+        self.timer.arm(deadline);
+        let Self {
+            native,
+            socket,
+            handle,
+            timer,
+            stage,
+            ..
+        } = self;
+        let has_room = waiting < HIGH_WATER_BYTES;
+        match stage {
+            Stage::Handshake(entrance) => tokio::select! {
+                biased;
+                () = native.drain.reached(Phase::Closing) => Step::Draining,
+                () = timer.fired() => Step::Timer,
+                decided = some_or_never(entrance.deciding.as_mut()) => Step::Decided(decided),
+                turn = socket.turn(has_room) => Step::Turn(turn),
+            },
+            Stage::Open(open) => {
+                let may_read = has_room && open.requests.has_room();
+                let is_fed = open.batch.is_empty() && has_room;
+                tokio::select! {
+                    biased;
+                    close = handle.asked() => Step::Asked(close),
+                    () = timer.fired() => Step::Timer,
+                    done = open.requests.next() => Step::Done(done),
+                    turn = socket.turn(may_read) => Step::Turn(turn),
+                    () = open.cursor.ready(), if is_fed => Step::Feed,
+                }
+            }
+        }
+    }
+
+    fn next_deadline(&mut self) -> Option<Instant> {
+        let handshake = self.machine.poll_timeout().map(Instant::from_std);
+        let keepalive = match &self.stage {
+            Stage::Handshake(_) => None,
+            Stage::Open(open) => Some(open.keepalive.deadline()),
+        };
+        let timeout = self.native.config.write_timeout;
+        let stall = self.socket.outbox().stall_deadline(timeout);
+        [handshake, keepalive, stall].into_iter().flatten().min()
+    }
+
+    fn handle(&mut self, step: Step) -> Option<End> {
+        match step {
+            Step::Asked(close) => self.machine.close(close),
+            Step::Draining => self.machine.close(Close::Draining),
+            Step::Timer => return self.handle_timer(),
+            Step::Decided(decided) => self.decide(decided),
+            Step::Done(done) => self.finish_request(done),
+            Step::Turn(Ok(Turn::Incoming(incoming))) => return self.handle_incoming(&incoming),
+            Step::Turn(Ok(Turn::Written)) => self.note_written(),
+            Step::Turn(Err(error)) => return Some(self.handle_broken(&error)),
+            Step::Feed => {}
+        }
+        None
+    }
+
+    fn handle_timer(&mut self) -> Option<End> {
+        let now = Instant::now();
+        self.machine.handle_timeout(now.into_std());
+        let timeout = self.native.config.write_timeout;
+        if self.socket.outbox().is_stalled(timeout, now) {
+            return Some(End::Close(Close::SlowConsumer));
+        }
+        let Stage::Open(open) = &mut self.stage else {
+            return None;
+        };
+        let may_read = open.requests.has_room();
+        match open.keepalive.handle_timeout(now, may_read) {
+            keepalive::Action::None => {}
+            keepalive::Action::Ping(payload) => {
+                self.socket.ping(payload);
+                open.keepalive
+                    .handle_queued(self.socket.outbox().position());
+            }
+            keepalive::Action::Dead => {
+                tracing::debug!(connection_id = %self.id, "the peer answers no ping");
+                return Some(End::Gone);
+            }
+        }
+        None
+    }
+
+    fn note_written(&mut self) {
+        if let Stage::Open(open) = &mut self.stage {
+            let outbox = self.socket.outbox();
+            open.keepalive
+                .handle_written(|position| outbox.has_written(position), Instant::now());
+        }
+    }
+
+    fn handle_incoming(&mut self, incoming: &Incoming) -> Option<End> {
+        let now = Instant::now().into_std();
+        if matches!(self.stage, Stage::Handshake(_)) {
+            self.machine.set_gate(gate(self.native.drain.phase()));
+        }
+        match incoming {
+            Incoming::Text(text) => self.machine.handle_text(text.as_str(), now),
+            Incoming::Binary(bytes) => self.machine.handle_binary(bytes, now),
+            Incoming::Pong(payload) => {
+                if let Stage::Open(open) = &mut self.stage {
+                    open.keepalive.handle_pong(payload);
+                }
+            }
+            Incoming::Ended => return Some(End::Gone),
+        }
+        None
+    }
+
+    fn handle_broken(&mut self, error: &SocketError) -> End {
+        tracing::debug!(connection_id = %self.id, %error, "the socket cannot be read any more");
+        match error {
+            SocketError::TooLarge => End::Close(Close::TooLarge),
+            SocketError::NotUtf8 => End::Violation(1007, "invalid UTF-8"),
+            SocketError::Protocol(_) => End::Violation(1002, "protocol error"),
+            SocketError::Io(_) => End::Gone,
+        }
+    }
+
+    fn decide(&mut self, decided: Decided) {
+        let Decided { connect, outcome } = decided;
+        if let Stage::Handshake(entrance) = &mut self.stage {
+            entrance.deciding = None;
+        }
+        let decision = match outcome {
+            Ok(principal) => {
+                let open = self.let_in(&connect, principal);
+                let hello = handshake::hello(&self.native, self.id, &open.peer);
+                self.stage = Stage::Open(Box::new(open));
+                self.socket.set_inbound(InboundLimits {
+                    frame_bytes_max: as_u64(FRAME_BYTES_MAX),
+                    total_bytes_max: None,
+                });
+                AuthDecision::Accepted(Box::new(hello))
+            }
+            Err(error) => AuthDecision::Refused(handshake::refusal(&error, &connect.params)),
+        };
+        self.machine.handle_auth(decision);
+    }
+
+    fn let_in(&mut self, connect: &Connect, principal: Principal) -> Open {
+        let native = &self.native;
+        let params = &connect.params;
+        let handle = Arc::clone(&self.handle);
+        let registration = native.registry.enter(self.id, principal.generation, handle);
+        if !native.auth.is_current(&principal) {
+            // Rotated between the comparison and the entry into the registry.
+            self.handle.close(Close::AuthChanged);
+        }
+        let viewer = Viewer::new(principal.role, &principal.scopes, handshake::caps(params));
+        let peer = Arc::new(Peer {
+            caller: handshake::caller(principal, self.id),
+            protocol: connect.protocol,
+            client: params.client.clone(),
+        });
+        // From here on no event is missed: the place in the feed comes before the runs are looked
+        // at, and both before the peer is told.
+        let cursor = native.feed.cursor();
+        let watches = methods::watch_runs(native, &viewer).into_iter().collect();
+        let presence = (!params.client.is_ephemeral(connect.protocol)).then(|| {
+            let key: Arc<str> = self.id.to_string().into();
+            let entry = handshake::presence_entry(&peer, native.clock.now_ms());
+            native.presence.connect(&key, entry);
+            key
+        });
+        Open {
+            peer,
+            viewer,
+            requests: Requests::default(),
+            watches,
+            follows: Vec::new(),
+            cursor,
+            batch: VecDeque::new(),
+            is_shedding: false,
+            keepalive: Keepalive::new(native.config.ping_interval, Instant::now()),
+            presence,
+            native: Arc::clone(native),
+            _registration: registration,
+        }
+    }
+
+    fn finish_request(&mut self, done: Done) {
+        self.machine.handle_reply(done.reply);
+        let Stage::Open(open) = &mut self.stage else {
+            return;
+        };
+        match done.after {
+            After::Nothing => {}
+            After::Attempted(attempt) => open.settle(*attempt),
+        }
+    }
+
+    /// Says goodbye, when there is somebody to say it to.
+    async fn part(self, end: End) {
+        let Self {
+            native,
+            id,
+            mut socket,
+            stage,
+            ..
+        } = self;
+        // Subscriptions, requests and the presence entry go first.
+        drop(stage);
+        let (code, reason, is_readable) = match &end {
+            End::Close(close) => (close.code(), close.reason(), *close != Close::TooLarge),
+            End::Violation(code, reason) => (*code, *reason, false),
+            End::Gone => return,
+        };
+        tracing::debug!(connection_id = %id, code, reason, "closing a connection");
+        if let End::Close(Close::SlowConsumer) = &end {
+            native.metrics.slow_consumers.add_one();
+        }
+        socket.close(code, reason);
+        let goodbye = async {
+            if is_readable {
+                socket.finish().await;
+            } else {
+                socket.discard_rest().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_GRACE, goodbye).await.is_err() {
+            tracing::trace!(connection_id = %id, "the peer did not say goodbye");
+        }
+    }
+}
+
+impl Open {
+    /// The next event of the feed that may be handed on.
+    fn next_event(&mut self, machine: &mut Machine) -> Option<Arc<Event>> {
+        if self.batch.is_empty() {
+            match self.cursor.take(&mut self.batch, BATCH_MAX) {
+                Ok(behind) => {
+                    let limit = as_u64(self.native.config.outbox_bytes_max) / 2;
+                    self.is_shedding = behind > limit;
+                }
+                Err(_lagged) => machine.close(Close::SlowConsumer),
+            }
+        }
+        let is_held = |event: &Arc<Event>| {
+            let run = event.run.as_ref();
+            run.is_some_and(|run| self.requests.holds(run))
+        };
+        // What comes behind a held event waits too: the order of the feed is kept.
+        if self.batch.front().is_none_or(is_held) {
+            return None;
+        }
+        let event = self.batch.pop_front();
+        if self.batch.is_empty() {
+            // An idle connection keeps no buffer.
+            self.batch = VecDeque::new();
+        }
+        event
+    }
+
+    /// Sends an event, if this peer gets it; one that is lost because the peer is slow still takes
+    /// a number, so that the peer sees the gap (§1.3).
+    fn present(
+        &mut self,
+        event: &Event,
+        machine: &mut Machine,
+        outbox: &mut Outbox,
+    ) -> Result<(), Overflow> {
+        let is_wanted = self.viewer.wants(event);
+        let alias = self.viewer.alias(event).cloned();
+        self.viewer.passed(event);
+        if !is_wanted {
+            return Ok(());
+        }
+        let Some(seq) = machine.number_event() else {
+            return Ok(());
+        };
+        if self.is_shedding && event.is_droppable {
+            return Ok(());
+        }
+        match alias.and_then(|alias| event.renamed(&alias)) {
+            Some(renamed) => outbox.push_text(renamed.frame(seq)),
+            None => outbox.push_shared(event.encoded.head(), &event.encoded.tail(seq)),
+        }
+    }
+
+    /// Does what the end of an attempt to start a run asks for.
+    fn settle(&mut self, attempt: Attempt) {
+        if let Some(run) = &attempt.held {
+            if attempt.is_running {
+                self.viewer.asked_for(run, attempt.alias);
+            }
+            self.requests.release(run);
+        }
+        if let Some(second) = attempt.second
+            && self.requests.push_wait(second).is_err()
+        {
+            // The first answer gave its place back just now.
+            tracing::error!("no place for the second answer of a run");
+        }
+    }
+}
+
+/// Fires at the next deadline of a connection.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self {
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+        }
+    }
+
+    /// Sets the deadline. A later one than is set already only makes the timer fire for nothing,
+    /// which costs less than to set it every time.
+    fn arm(&mut self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else {
+            return;
+        };
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.sleep.as_mut().reset(deadline);
+            self.armed = Some(deadline);
+        }
+    }
+
+    async fn fired(&mut self) {
+        if self.armed.is_none() {
+            std::future::pending::<()>().await;
+        }
+        self.sleep.as_mut().await;
+        self.armed = None;
+    }
+}
+
+async fn some_or_never<F: Future + Unpin>(future: Option<&mut F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+const fn gate(phase: Phase) -> Gate {
+    match phase {
+        Phase::Starting => Gate::Starting,
+        Phase::Running => Gate::Open,
+        Phase::Draining | Phase::Closing | Phase::Stopped => Gate::Draining,
+    }
+}

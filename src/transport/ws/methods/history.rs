@@ -1,0 +1,256 @@
+//! `chat.history` (`protocol-facts` §6.5).
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::dispatch::{DispatchError, History, HistoryCursor, HistoryQuery};
+use crate::ids::AgentId;
+use crate::protocol::methods::agents::THINKING_OFF;
+use crate::protocol::methods::chat::{
+    ChatHistoryParams, ChatHistoryResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
+    HistoryKind, InFlightRun, InputConsumption, InputReceipt, PendingInput, PendingInputs,
+    PendingState, ReceiptState,
+};
+use crate::protocol::transcript::{View, history_messages};
+use crate::protocol::{Bounded, ErrorBody, Reply};
+use crate::run::{Entry, EntryBody};
+use crate::session::SessionRecord;
+use crate::transport::ws::native::as_u64;
+use crate::transport::ws::rows;
+
+use super::system::as_usize;
+use super::{Call, Served};
+
+/// Entries a cursor may be behind before its owner is told to read everything again.
+const DELTA_MAX: u64 = 200;
+
+pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: ChatHistoryParams = call.params(params)?;
+    if let Some(refusal) = params.refusal() {
+        return Err(call.invalid(refusal));
+    }
+    let cursor = params.cursor.as_deref().map(DeltaCursor::decode);
+    if let Some(None) = cursor {
+        return Ok(Served::Now(call.ok(&ChatHistoryResult::reset())));
+    }
+    let after = cursor.flatten().map(|cursor| HistoryCursor {
+        session_id: cursor.session_id,
+        n: cursor.n,
+    });
+    let limit = params.limit.map_or(HISTORY_LIMIT_DEFAULT, Bounded::get);
+    let query = HistoryQuery {
+        session_key: params.session_key.clone(),
+        agent_id: params.agent_id.clone(),
+        skip: params.offset.unwrap_or(0),
+        limit: match after {
+            // One more than is sent tells a cursor that is too old.
+            Some(_) => u32::try_from(DELTA_MAX + 1).unwrap_or(u32::MAX),
+            None => u32::try_from(limit.min(HISTORY_LIMIT_MAX)).unwrap_or(u32::MAX),
+        },
+        after,
+    };
+    let call = call.clone();
+    call.clone().short(async move {
+        match call
+            .native
+            .dispatch
+            .chat_history(&call.peer.caller, query)
+            .await
+        {
+            Ok(history) => page(&call, &params, &history),
+            Err(error) => call.refuse(&history_error(&call, &error)),
+        }
+    })
+}
+
+/// Clients ask again after a failure that names the method.
+fn history_error(call: &Call, error: &DispatchError) -> ErrorBody {
+    let body = call.error(error);
+    match error {
+        DispatchError::Ledger(_) => ErrorBody {
+            retryable: Some(true),
+            ..body.with_details(serde_json::json!({ "method": call.name }))
+        },
+        _ => body,
+    }
+}
+
+fn page(call: &Call, params: &ChatHistoryParams, history: &History) -> Reply {
+    let count = as_u64(history.entries.len());
+    let is_delta = params.cursor.is_some();
+    if history.reset || (is_delta && count > DELTA_MAX) {
+        return call.ok(&ChatHistoryResult::reset());
+    }
+    let result = result(call, params, history);
+    if call.is_v3() {
+        call.ok(&result.for_v3())
+    } else {
+        call.ok(&result)
+    }
+}
+
+fn result(call: &Call, params: &ChatHistoryParams, history: &History) -> ChatHistoryResult {
+    let view = View::history(
+        call.peer.protocol,
+        params.max_chars.map(|most| as_usize(most.get())),
+    );
+    let bytes_max = params
+        .max_bytes
+        .map_or(usize::MAX, |most| as_usize(most.get()));
+    let shown = history_messages(&history.entries, view, bytes_max);
+    let session = history.session.as_ref();
+    let setting = |name: &str| text_setting(session, name);
+    let receipts = params.input_run_ids.as_ref().map(|runs| {
+        runs.as_slice()
+            .iter()
+            .filter_map(|run| receipt(run.as_str(), history))
+            .collect::<Vec<_>>()
+    });
+    let consumptions = receipts
+        .as_ref()
+        .map(|receipts| receipts.iter().filter_map(consumption).collect::<Vec<_>>());
+    let base = ChatHistoryResult {
+        session_key: Some(if call.is_v3() {
+            params.session_key.clone()
+        } else {
+            history.key.as_str().to_owned()
+        }),
+        session_id: session.map(|record| record.session_id.to_string()),
+        messages: Some(shown.messages),
+        thinking_level: Some(setting("thinkingLevel").unwrap_or_else(|| THINKING_OFF.to_owned())),
+        verbose_level: setting("verboseLevel"),
+        session_info: session_info(call, history).map(Box::new),
+        pending_inputs: Some(pending(history)),
+        input_receipts: receipts,
+        input_consumptions: consumptions,
+        delta_cursor: delta_cursor(params, history),
+        in_flight_run: history
+            .in_flight
+            .as_ref()
+            .map(|run| InFlightRun::new(&run.info.wire_id, &run.text, run.started_at_ms)),
+        ..ChatHistoryResult::default()
+    };
+    if params.cursor.is_some() {
+        return ChatHistoryResult {
+            kind: Some(HistoryKind::Delta),
+            ..base
+        };
+    }
+    let offset = params.offset.unwrap_or(0);
+    let kept = as_u64(history.entries.len() - shown.dropped_entries);
+    let end = offset.saturating_add(kept);
+    let has_more = end < history.total;
+    ChatHistoryResult {
+        defaults: Some(rows::defaults(
+            &call.native,
+            agent(call, history)
+                .and_then(|id| call.native.dispatch.agents().get(&id))
+                .as_deref(),
+        )),
+        offset: Some(offset),
+        next_offset: has_more.then_some(end),
+        has_more: Some(has_more),
+        total_messages: Some(history.total),
+        complete_snapshot: Some(!has_more && offset == 0),
+        ..base
+    }
+}
+
+/// The agent of a session, which need not exist.
+fn agent(call: &Call, history: &History) -> Option<AgentId> {
+    match &history.session {
+        Some(record) => Some(record.agent.clone()),
+        None => {
+            let resolved = call.native.dispatch.resolve_key(history.key.as_str(), None);
+            resolved.ok().map(|(_key, agent)| agent)
+        }
+    }
+}
+
+fn session_info(call: &Call, history: &History) -> Option<crate::protocol::row::SessionRow> {
+    let agent = agent(call, history)?;
+    let record = history.session.as_ref();
+    Some(rows::bare_row(&call.native, &history.key, &agent, record))
+}
+
+fn text_setting(session: Option<&SessionRecord>, name: &str) -> Option<String> {
+    let value = session?.settings.get(name)?;
+    value.as_str().map(str::to_owned).or_else(|| match value {
+        Value::Bool(on) => Some(on.to_string()),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    })
+}
+
+fn pending(history: &History) -> PendingInputs {
+    let items = history.waiting.iter().map(|info| PendingInput {
+        id: info.wire_id.as_str().to_owned(),
+        run_id: Some(info.wire_id.as_str().to_owned()),
+        message: input_of(info.wire_id.as_str(), history)
+            .and_then(|entry| text_of(entry))
+            .unwrap_or_default()
+            .to_owned(),
+        accepted_at: info.accepted_at_ms,
+        state: PendingState::Queued,
+    });
+    PendingInputs::new(items.collect())
+}
+
+/// The message a run was asked with, as far as it is in this part of the transcript.
+fn input_of<'a>(run: &str, history: &'a History) -> Option<&'a Entry> {
+    history.entries.iter().find(|entry| {
+        let is_input = matches!(entry.body, EntryBody::User { .. });
+        is_input && entry.wire_id.as_ref().is_some_and(|id| id.as_str() == run)
+    })
+}
+
+fn text_of(entry: &Entry) -> Option<&str> {
+    match &entry.body {
+        EntryBody::User { text, .. } => Some(text),
+        EntryBody::Assistant { .. }
+        | EntryBody::Tool { .. }
+        | EntryBody::ToolResult { .. }
+        | EntryBody::Injected { .. }
+        | EntryBody::Compaction { .. } => None,
+    }
+}
+
+fn receipt(run: &str, history: &History) -> Option<InputReceipt> {
+    let waits = history
+        .waiting
+        .iter()
+        .any(|info| info.wire_id.as_str() == run);
+    let entry = input_of(run, history).filter(|_| !waits);
+    if entry.is_none() && !waits {
+        return None;
+    }
+    Some(InputReceipt {
+        run_id: run.to_owned(),
+        state: match entry {
+            Some(_) => ReceiptState::Consumed,
+            None => ReceiptState::Pending,
+        },
+        consumed_by_event_id: entry.map(|entry| entry.id.to_string()),
+    })
+}
+
+fn consumption(receipt: &InputReceipt) -> Option<InputConsumption> {
+    receipt
+        .consumed_by_event_id
+        .clone()
+        .map(|consumed_by_event_id| InputConsumption {
+            run_id: receipt.run_id.clone(),
+            consumed_by_event_id,
+        })
+}
+
+/// Where the next call can go on: behind the newest entry this one has seen.
+fn delta_cursor(params: &ChatHistoryParams, history: &History) -> Option<String> {
+    let session_id = history.session.as_ref()?.session_id;
+    let n = match history.entries.last() {
+        Some(newest) if params.offset.unwrap_or(0) == 0 => newest.n,
+        Some(_) | None => history.total,
+    };
+    Some(DeltaCursor { session_id, n }.encode())
+}

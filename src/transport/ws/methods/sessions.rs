@@ -1,0 +1,334 @@
+//! `sessions.*`: lists, changes and subscriptions (`protocol-facts` §6.6–6.8).
+
+use serde_json::value::RawValue;
+
+use crate::dispatch::{DispatchError, SessionList, SessionName, SessionReset};
+use crate::events::ChangeReason;
+use crate::ids::SessionKey;
+use crate::protocol::ErrorBody;
+use crate::protocol::events::Event as Kind;
+use crate::protocol::methods::sessions::{
+    MessagesSubscribeParams, MessagesUnsubscribeParams, PageOf, ResetReason, ResolveCandidate,
+    SessionEntryResult, SessionRef, SessionsDeleteParams, SessionsDeleteResult, SessionsListParams,
+    SessionsListResult, SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
+    SessionsResolveResult, SubscribeResult,
+};
+use crate::protocol::params::Patch;
+use crate::protocol::row::SessionEntry;
+use crate::session::{SessionPatch, SessionRecord};
+use crate::transport::ws::connection::Open;
+use crate::transport::ws::interest::Scope;
+use crate::transport::ws::rows;
+use crate::transport::ws::runs::Watch;
+use crate::transport::ws::viewer::SESSIONS_MAX;
+
+use super::{Call, Served};
+
+pub(super) fn list(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: SessionsListParams = call.params(params)?;
+    let call = call.clone();
+    call.clone()
+        .short(async move { call.answer(read_list(&call, params).await) })
+}
+
+async fn read_list(
+    call: &Call,
+    params: SessionsListParams,
+) -> Result<SessionsListResult, DispatchError> {
+    let native = &call.native;
+    let limit = params.limit_applied();
+    let offset = params.offset.unwrap_or(0);
+    let matches_nothing = params.matches_nothing();
+    let agents = native.dispatch.agents();
+    let agent = match &params.agent_id {
+        Some(id) => crate::ids::AgentId::parse(id).ok(),
+        None => agents.default_agent().ok(),
+    };
+    let defaults = rows::defaults(native, agent.and_then(|id| agents.get(&id)).as_deref());
+    let query = SessionList {
+        agent_id: params.agent_id,
+        active_minutes: params.active_minutes.map(crate::protocol::Bounded::get),
+        label: params.label.map(|label| label.to_string()),
+        search: params.search,
+        offset,
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        with_titles: params.include_derived_titles.unwrap_or(false),
+        with_last_message: params.include_last_message.unwrap_or(false),
+    };
+    let page = native
+        .dispatch
+        .sessions_list(&call.peer.caller, query)
+        .await?;
+    let (views, total) = if matches_nothing {
+        (Vec::new(), 0)
+    } else {
+        (page.sessions, page.total)
+    };
+    let rows = views.iter().map(|view| rows::row(native, view)).collect();
+    let page = PageOf {
+        total,
+        limit,
+        offset,
+    };
+    let mut result = SessionsListResult::new(native.clock.now_ms(), page, defaults, rows);
+    if call.peer.is_admin() {
+        result.path = native.dispatch.config().state_dir().as_ref().to_owned();
+    }
+    Ok(result)
+}
+
+pub(super) fn resolve(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: SessionsResolveParams = call.params(params)?;
+    params.name().map_err(|refusal| call.invalid(refusal))?;
+    let call = call.clone();
+    call.clone().short(async move {
+        match find(&call, &params).await {
+            Ok(result) if call.is_v3() => call.ok(&result.for_v3()),
+            Ok(result) => call.ok(&result),
+            Err(error) => call.refuse(&error),
+        }
+    })
+}
+
+async fn find(
+    call: &Call,
+    params: &SessionsResolveParams,
+) -> Result<SessionsResolveResult, ErrorBody> {
+    let name = params.name().map_err(|refusal| call.invalid(refusal))?;
+    let asked = match name {
+        SessionRef::Key(key) => SessionName::Key(key.to_owned()),
+        SessionRef::Id(id) | SessionRef::ShortId(id) => SessionName::Id(id.to_owned()),
+        SessionRef::Label(label) => SessionName::Label(label.to_owned()),
+    };
+    let agent = params.agent_id.as_deref();
+    let dispatch = &call.native.dispatch;
+    let found = match name {
+        SessionRef::ShortId(digits) => find_short(call, digits, agent).await,
+        SessionRef::Key(_) | SessionRef::Id(_) | SessionRef::Label(_) => {
+            dispatch
+                .sessions_resolve(&call.peer.caller, asked, agent)
+                .await
+        }
+    };
+    let mut found = found.map_err(|error| call.error(&error))?;
+    if params.spawned_by.is_some() {
+        found.clear();
+    }
+    let may_miss = params.allow_missing.unwrap_or(false);
+    match found.as_slice() {
+        [one] => Ok(SessionsResolveResult {
+            ok: true,
+            key: Some(one.key.as_str().to_owned()),
+            agent_id: Some(one.agent.as_str().to_owned()),
+            session_id: Some(one.session_id.to_string()),
+            candidates: Vec::new(),
+        }),
+        [] if may_miss => Ok(SessionsResolveResult::default()),
+        [] => Err(call.invalid(name.not_found())),
+        several if may_miss => Ok(SessionsResolveResult {
+            candidates: several.iter().map(candidate).collect(),
+            ..SessionsResolveResult::default()
+        }),
+        several => {
+            let keys: Vec<_> = several.iter().map(|record| record.key.as_str()).collect();
+            Err(call.invalid(name.ambiguous(&keys)))
+        }
+    }
+}
+
+/// Sessions whose transcript id begins with these digits.
+async fn find_short(
+    call: &Call,
+    digits: &str,
+    agent: Option<&str>,
+) -> Result<Vec<SessionRecord>, DispatchError> {
+    let digits = digits.to_ascii_lowercase();
+    // Ids are written in groups; the first group is searched for and the rest compared.
+    let list = SessionList {
+        agent_id: agent.map(str::to_owned),
+        search: digits.get(..8).map(str::to_owned),
+        limit: 100,
+        ..SessionList::default()
+    };
+    let dispatch = &call.native.dispatch;
+    let page = dispatch.sessions_list(&call.peer.caller, list).await?;
+    let records = page.sessions.into_iter().map(|view| view.record);
+    Ok(records
+        .filter(|record| {
+            let id = record.session_id.as_uuid().simple().to_string();
+            id.starts_with(&digits)
+        })
+        .collect())
+}
+
+fn candidate(record: &SessionRecord) -> ResolveCandidate {
+    ResolveCandidate {
+        key: record.key.as_str().to_owned(),
+        session_id: record.session_id.to_string(),
+    }
+}
+
+pub(super) fn reset(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: SessionsResetParams = call.params(params)?;
+    let turn = open.requests.turn(&params.key);
+    let request = SessionReset {
+        session_key: params.key.to_string(),
+        agent_id: params.agent_id,
+        reason: match params.reason.unwrap_or_default() {
+            ResetReason::New => ChangeReason::New,
+            ResetReason::Reset => ChangeReason::Reset,
+        },
+        expected_session_id: params.expected_session_id,
+    };
+    let call = call.clone();
+    call.clone().change(turn, async move {
+        let dispatch = &call.native.dispatch;
+        let record = dispatch.sessions_reset(&call.peer.caller, request).await;
+        call.answer(record.map(|record| entry(&call, &record)))
+    })
+}
+
+pub(super) fn delete(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: SessionsDeleteParams = call.params(params)?;
+    let turn = open.requests.turn(&params.key);
+    let call = call.clone();
+    call.clone().change(turn, async move {
+        let deleted = carry_out_delete(&call, params).await;
+        call.answer(deleted.map(|(key, deleted)| SessionsDeleteResult::new(&key, deleted)))
+    })
+}
+
+async fn carry_out_delete(
+    call: &Call,
+    params: SessionsDeleteParams,
+) -> Result<(SessionKey, bool), DispatchError> {
+    let dispatch = &call.native.dispatch;
+    let agent = params.agent_id.as_deref();
+    let (key, _agent) = dispatch.resolve_key(&params.key, agent)?;
+    if params.archived_only == Some(true) {
+        // No session here is ever archived.
+        return Ok((key, false));
+    }
+    let expected = params.expected_session_id.as_deref();
+    let gone = dispatch
+        .sessions_delete(&call.peer.caller, &params.key, agent, expected)
+        .await?;
+    Ok((key, gone.is_some()))
+}
+
+pub(super) fn patch(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: SessionsPatchParams = call.params(params)?;
+    if let Some(refusal) = params.refusal() {
+        return Err(call.invalid(refusal));
+    }
+    let turn = open.requests.turn(&params.key);
+    let patch = SessionPatch {
+        label: match &params.label {
+            Patch::Keep => None,
+            Patch::Clear => Some(None),
+            Patch::Set(label) => Some(Some(label.clone())),
+        },
+        settings: params.settings(),
+    };
+    let call = call.clone();
+    call.clone().change(turn, async move {
+        let dispatch = &call.native.dispatch;
+        let agent = params.agent_id.as_deref();
+        let caller = &call.peer.caller;
+        let record = dispatch
+            .sessions_patch(caller, &params.key, agent, patch)
+            .await;
+        let path = dispatch.config().state_dir();
+        let shown = if call.peer.is_admin() { &*path } else { "" };
+        call.answer(record.map(|record| entry(&call, &record).with_path(shown)))
+    })
+}
+
+fn entry(call: &Call, record: &SessionRecord) -> SessionEntryResult {
+    let model = rows::model_of(&call.native, &record.agent, Some(record));
+    let facts = rows::record_facts(record);
+    let entry = SessionEntry::new(&record.key, &facts, model.as_ref());
+    SessionEntryResult::new(&record.key, entry, model.as_ref())
+}
+
+pub(super) fn subscribe(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: SessionsListParams = call.params(params)?;
+    open.viewer.follow_list();
+    if !open
+        .follows
+        .iter()
+        .any(|follow| *follow.scope() == Scope::Everything)
+    {
+        let follow = call.native.followers.follow(Scope::Everything);
+        open.follows.push(follow);
+    }
+    if params.is_empty() {
+        return Ok(Served::Now(call.ok(&SubscribeResult::sessions(None))));
+    }
+    let call = call.clone();
+    call.clone().short(async move {
+        let list = read_list(&call, params).await;
+        call.answer(list.map(|list| SubscribeResult::sessions(Some(list))))
+    })
+}
+
+pub(super) fn subscribe_messages(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: MessagesSubscribeParams = call.params(params)?;
+    let key = session_of(call, &params.key, params.agent_id.as_deref())?;
+    let is_new = open.viewer.follow(&key).map_err(|_too_many| {
+        let text = format!("a connection can follow at most {SESSIONS_MAX} sessions");
+        call.invalid(text)
+    })?;
+    if is_new {
+        let scope = Scope::Session(key.clone());
+        open.follows
+            .push(call.native.followers.follow(scope.clone()));
+        if open.viewer.may_see(Kind::Chat) && !open.viewer.follows_every_run() {
+            open.watches.push(Watch::new(&call.native, scope));
+        }
+    }
+    Ok(Served::Now(call.ok(&SubscribeResult::messages(&key, true))))
+}
+
+pub(super) fn unsubscribe_messages(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: MessagesUnsubscribeParams = call.params(params)?;
+    let key = session_of(call, &params.key, params.agent_id.as_deref())?;
+    if open.viewer.unfollow(&key) {
+        let scope = Scope::Session(key.clone());
+        open.follows.retain(|follow| *follow.scope() != scope);
+        open.watches.retain(|watch| *watch.scope() != scope);
+    }
+    Ok(Served::Now(
+        call.ok(&SubscribeResult::messages(&key, false)),
+    ))
+}
+
+fn session_of(call: &Call, key: &str, agent: Option<&str>) -> Result<SessionKey, ErrorBody> {
+    let resolved = call.native.dispatch.resolve_key(key, agent);
+    let (key, _agent) = resolved.map_err(|error| call.error(&error))?;
+    Ok(key)
+}

@@ -1,0 +1,221 @@
+//! The open native connections: who is there, how many are unauthenticated per address, and the
+//! handle that closes one from outside.
+//!
+//! The lock is never held across an await, and every entry is removed by a guard.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::ids::ConnectionId;
+use crate::metrics::Metrics;
+use crate::protocol::Close;
+
+/// Closes one connection from outside; only the first reason counts.
+#[derive(Debug, Default)]
+pub(super) struct CloseHandle {
+    reason: OnceLock<Close>,
+    asked: Notify,
+}
+
+impl CloseHandle {
+    /// Asks the connection to close.
+    pub(super) fn close(&self, reason: Close) {
+        if self.reason.set(reason).is_ok() {
+            self.asked.notify_one();
+        }
+    }
+
+    /// Waits until somebody asks.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn asked(&self) -> Close {
+        loop {
+            if let Some(reason) = self.reason.get() {
+                return reason.clone();
+            }
+            self.asked.notified().await;
+        }
+    }
+}
+
+/// The open native connections.
+#[derive(Debug)]
+pub(super) struct Registry {
+    preauth_per_address_max: u32,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<ConnectionId, Entry>,
+    preauth: HashMap<IpAddr, u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    handle: Arc<CloseHandle>,
+    /// Generation of the secret the peer authenticated with.
+    generation: u64,
+}
+
+impl Registry {
+    /// Nobody is connected.
+    pub(super) fn new(preauth_per_address_max: u32, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            preauth_per_address_max,
+            metrics,
+            state: Mutex::default(),
+        })
+    }
+
+    /// A place for a connection of this address that has not authenticated; `None` when all are
+    /// taken.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<PreauthPlace> {
+        let address = share_of(address);
+        let mut state = self.lock();
+        let taken = state.preauth.entry(address).or_default();
+        if *taken >= self.preauth_per_address_max {
+            return None;
+        }
+        *taken += 1;
+        drop(state);
+        Some(PreauthPlace {
+            registry: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Enters a connection that has authenticated with the secret of `generation`.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        id: ConnectionId,
+        generation: u64,
+        handle: Arc<CloseHandle>,
+    ) -> Registration {
+        self.lock().open.insert(id, Entry { handle, generation });
+        self.metrics.native_open.add(1);
+        Registration {
+            registry: Arc::clone(self),
+            id,
+        }
+    }
+
+    /// Closes every connection whose secret is not of `generation`.
+    pub(super) fn close_other_generations(&self, generation: u64) {
+        for entry in self.lock().open.values() {
+            if entry.generation != generation {
+                entry.handle.close(Close::AuthChanged);
+            }
+        }
+    }
+
+    /// How many connections have authenticated.
+    pub(super) fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here can panic half-way, so a poisoned lock still guards whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of the places an address has for connections that have not authenticated.
+#[derive(Debug)]
+pub(super) struct PreauthPlace {
+    registry: Arc<Registry>,
+    address: IpAddr,
+}
+
+impl Drop for PreauthPlace {
+    fn drop(&mut self) {
+        let mut state = self.registry.lock();
+        if let Some(taken) = state.preauth.get_mut(&self.address) {
+            *taken -= 1;
+            if *taken == 0 {
+                state.preauth.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// An authenticated connection's entry.
+#[derive(Debug)]
+pub(super) struct Registration {
+    registry: Arc<Registry>,
+    id: ConnectionId,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.lock().open.remove(&self.id);
+        self.registry.metrics.native_open.add(-1);
+    }
+}
+
+/// Whom an address shares its places with: whoever has one IPv6 address has the whole /64.
+fn share_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.into(),
+            None => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{IdSource, SystemIds};
+
+    fn registry(per_address: u32) -> Arc<Registry> {
+        Registry::new(per_address, Arc::default())
+    }
+
+    #[test]
+    fn an_address_has_a_fixed_number_of_places_and_gets_them_back() {
+        let registry = registry(2);
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let first = registry.admit(address).unwrap();
+        let mapped = "::ffff:192.0.2.1".parse().unwrap();
+        let _second = registry.admit(mapped).unwrap();
+        assert!(registry.admit(address).is_none());
+        assert!(registry.admit("192.0.2.2".parse().unwrap()).is_some());
+        drop(first);
+        assert!(registry.admit(address).is_some());
+    }
+
+    #[test]
+    fn a_network_of_one_subscriber_counts_as_one_address() {
+        let registry = registry(1);
+        let _first = registry.admit("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(registry.admit("2001:db8::2:3".parse().unwrap()).is_none());
+        assert!(registry.admit("2001:db8:0:1::1".parse().unwrap()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_rotation_closes_only_those_of_other_generations() {
+        let registry = registry(1);
+        let enter = |generation| {
+            let handle = Arc::new(CloseHandle::default());
+            let id = ConnectionId::from_uuid(SystemIds.random());
+            (registry.enter(id, generation, Arc::clone(&handle)), handle)
+        };
+        let (old, old_handle) = enter(1);
+        let (_new, new_handle) = enter(2);
+        assert_eq!((registry.len(), registry.metrics.native_open.get()), (2, 2));
+        registry.close_other_generations(2);
+        assert_eq!(old_handle.asked().await, Close::AuthChanged);
+        assert!(new_handle.reason.get().is_none());
+        old_handle.close(Close::Internal);
+        assert_eq!(old_handle.asked().await, Close::AuthChanged);
+        drop(old);
+        assert_eq!((registry.len(), registry.metrics.native_open.get()), (1, 1));
+    }
+}
