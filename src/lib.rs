@@ -15,7 +15,8 @@
 pub mod agent;
 #[doc(hidden)]
 pub mod auth;
-mod cli;
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 #[doc(hidden)]
 pub mod clock;

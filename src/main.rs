@@ -1,3 +1,7 @@
-//! The `clawport` binary.
+//! The `clawport` binary; everything it does is in the library's `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clawport::cli::run()
+}

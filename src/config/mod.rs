@@ -23,6 +23,7 @@ pub mod value;
 mod vars;
 mod view;
 
+pub use crate::auth::Secret;
 pub use paths::Paths;
 pub use raw::{RawAuthMode, RawConfig};
 pub use report::{Colour, Entry, Report};
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use crate::agent::model::ModelConfig;
 use crate::agent::sim::SimConfig;
-use crate::auth::{AuthConfig, Secret};
+use crate::auth::{AuthConfig, AuthMode};
 use crate::dispatch::{AgentIdentity, AgentLimits, ModelEntry};
 use crate::events::LogsConfig;
 use crate::ids::AgentId;
@@ -208,6 +209,16 @@ pub struct Config {
     pub logging: LoggingConfig,
     /// The configuration as requests see it.
     pub view: Arc<View>,
+}
+
+impl Config {
+    /// The shared secret, if peers need one.
+    pub const fn secret(&self) -> Option<&Secret> {
+        match &self.auth.mode {
+            AuthMode::Token(secret) | AuthMode::Password(secret) => Some(secret),
+            AuthMode::None => None,
+        }
+    }
 }
 
 /// Where to listen.

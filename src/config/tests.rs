@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 use super::problem::Severity;
 use super::*;
 use crate::agent::sim::SimMode;
-use crate::auth::AuthMode;
 use crate::dispatch::ConfigView;
 use crate::run::QueueMode;
 

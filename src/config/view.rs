@@ -104,6 +104,13 @@ fn hide(value: &mut Value, secrets: &[Span]) {
     }
 }
 
+impl View {
+    /// The configuration in force with every default, secrets replaced.
+    pub const fn effective(&self) -> &Json {
+        &self.snapshot.effective
+    }
+}
+
 impl ConfigView for View {
     fn snapshot(&self) -> ConfigSnapshot {
         self.snapshot.clone()

@@ -1,6 +1,8 @@
 //! The composition root: builds every part, wires the traits, owns the way up and the way down.
 
 mod catalog;
+#[doc(hidden)]
+pub mod local;
 mod recover;
 mod stop;
 mod unavailable;
