@@ -21,5 +21,6 @@ mod http_sessions;
 mod http_streams;
 mod http_vectors;
 mod model_agent;
+mod model_faults;
 mod support;
 mod ws_runs;

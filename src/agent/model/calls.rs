@@ -1,7 +1,7 @@
 //! Puts the pieces of tool calls in order.
 //!
-//! Servers number calls from 0, give every call the number 0, or give none; ids come once, always or
-//! never. What comes out has a number per call and an id and a name with its first piece.
+//! Servers number calls from 0, give every call the number 0, or give none; ids come once, always
+//! or never. What comes out has a number per call and an id and a name with its first piece.
 
 use crate::ids::RunId;
 use crate::run::ToolCallDelta;

@@ -1,7 +1,7 @@
 //! The HTTP side of model agents: one pool of connections for all of them.
 //!
-//! Owns sockets, TLS and the timeouts up to the first byte of an answer. Must not know what is asked
-//! or how an answer is read. Redirects are never followed, so no key goes to another address.
+//! Owns sockets, TLS and the timeouts up to the first byte of an answer. Must not know what is
+//! asked or how an answer is read. Redirects are never followed, so no key goes to another address.
 
 use std::fmt;
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! What of a conversation fits a model's context window.
 //!
-//! Owns the estimate and the rule of what is left out: whole oldest turns, never the system text and
-//! never what is to be answered.
+//! Owns the estimate and the rule of what is left out: whole oldest turns, never the system text
+//! and never what is to be answered.
 
 use crate::run::{Message, Role};
 

@@ -1,7 +1,7 @@
 //! The built-in simulated agent: needs no key and no network, and does the same thing every time.
 //!
-//! Four modes (`demo`, `echo`, `lorem`, `script`) and the knobs of [`SimConfig`] make it a newcomer's
-//! first agent, a load generator and a source of every failure a model server can have.
+//! Four modes (`demo`, `echo`, `lorem`, `script`) and the knobs of [`SimConfig`] make it a
+//! newcomer's first agent, a load generator and a source of every failure a model server can have.
 
 mod arguments;
 mod config;

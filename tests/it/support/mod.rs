@@ -4,6 +4,7 @@
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod mock;
+pub(crate) mod model;
 pub(crate) mod puppet;
 pub(crate) mod rig;
 pub(crate) mod upstream;

@@ -1,9 +1,10 @@
 //! A model server that does what a test tells it, on loopback.
 //!
-//! A call is answered by the next [`Reply`] a test has put in line, else by the last directive in its
-//! prompt, else with twenty tokens. A directive is `[[mock key=value …]]` with the keys
-//! `tokens`, `delay` and `first` (milliseconds), `status`, `tool`, `text` (`_` is a space), `etype`.
-//! The server notes what it was asked, how many answers ran at once, and when peers closed sockets.
+//! A call is answered by the next [`Reply`] a test has put in line, else by the last directive in
+//! its prompt, else with twenty tokens. A directive is `[[mock key=value …]]` with the keys
+//! `tokens`, `delay` and `first` (milliseconds), `status`, `tool`, `text` (`_` is a space) and
+//! `etype`. The server notes what it was asked, how many answers ran at once, and when peers closed
+//! sockets.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
