@@ -136,7 +136,7 @@ pub struct RunProjection {
     thinking: PacedText,
     silence: Silence,
     last_sent: Option<Instant>,
-    output_tokens: u64,
+    output_tokens: Option<u64>,
     ended: bool,
     out: VecDeque<Projected>,
 }
@@ -156,7 +156,7 @@ impl RunProjection {
             thinking: PacedText::default(),
             silence: Silence::default(),
             last_sent: None,
-            output_tokens: 0,
+            output_tokens: None,
             ended: false,
             out: VecDeque::new(),
         }
@@ -228,7 +228,8 @@ impl RunProjection {
                 is_error: *is_error,
                 result: bounded_value(result),
             }),
-            run::Event::Usage(usage) => self.push_usage(usage.output, at),
+            // Some model servers count with every token, so only the last count is told.
+            run::Event::Usage(usage) => self.output_tokens = Some(usage.output),
             // Calls of client tools belong to the HTTP dialect; the end comes as the terminal.
             run::Event::ToolCall(_) | run::Event::Finished(_) => {}
         }
@@ -245,6 +246,7 @@ impl RunProjection {
                     self.silence = Silence::Broken;
                 }
                 self.flush(at);
+                self.push_usage(at);
                 self.push_end(terminal, at);
                 self.push_chat_end("final", Some(stop_reason(&terminal.outcome)), at);
             }
@@ -347,12 +349,10 @@ impl RunProjection {
         self.push_agent(agent, Kind::Progress);
     }
 
-    fn push_usage(&mut self, output_tokens: u64, at: Moment) {
-        if output_tokens == self.output_tokens {
+    fn push_usage(&mut self, at: Moment) {
+        let Some(output_tokens) = self.output_tokens else {
             return;
-        }
-        self.output_tokens = output_tokens;
-        self.flush(at);
+        };
         self.seq += 1;
         let data = AgentStream::Usage(UsageData { output_tokens });
         let frame = self.encoder.agent(self.seq, at.wall_ms, &data);

@@ -328,6 +328,35 @@ fn what_a_run_sends_per_second_is_bounded() {
 }
 
 #[test]
+fn counting_with_every_token_costs_no_events() {
+    let mut run = Watched::new(Front::NativeAgent);
+    run.text("a");
+    let before = run.events.len();
+    for output in 0..1_000 {
+        run.text("b");
+        run.event(&RunEvent::Usage(Usage {
+            output,
+            ..Usage::default()
+        }));
+    }
+    assert_eq!(run.events.len(), before);
+    run.end(Outcome::Ok(FinishReason::Stop));
+    let kinds = run.kinds();
+    assert_eq!(
+        kinds[before..],
+        [
+            "assistant",
+            "chat delta",
+            "usage",
+            "lifecycle end",
+            "chat final"
+        ]
+    );
+    let usage = payload(&run.events[before + 2]);
+    assert_eq!(usage["data"], json!({"outputTokens": 999}));
+}
+
+#[test]
 fn a_stopped_run_keeps_its_text_and_says_why() {
     let mut run = Watched::new(Front::NativeChat);
     run.text("w0");
