@@ -11,7 +11,9 @@
 )]
 
 mod authorization;
+mod curl;
 mod discovery;
+mod document;
 mod http_bodies;
 mod http_cancel;
 mod http_gateway;

@@ -187,6 +187,15 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
+    /// Reads what is left of a chunked body.
+    pub(crate) async fn rest_of_stream(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            rest.extend_from_slice(&chunk);
+        }
+        rest
+    }
+
     /// Reads the next chunk of a stream as text.
     pub(crate) async fn events(&mut self) -> String {
         String::from_utf8(self.chunk().await.unwrap()).unwrap()

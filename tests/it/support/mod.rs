@@ -5,14 +5,19 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod mock;
 pub(crate) mod model;
+pub(crate) mod native;
 pub(crate) mod puppet;
 pub(crate) mod rig;
+pub(crate) mod seed;
+pub(crate) mod served;
 pub(crate) mod upstream;
 pub(crate) mod ws;
 
 pub(crate) use http::{Connection, Response};
+pub(crate) use native::Native;
 pub(crate) use puppet::{Puppet, PuppetRun};
 pub(crate) use rig::{Rig, RigConfig, TOKEN};
+pub(crate) use served::{Served, Setup};
 
 use std::future::Future;
 use std::time::Duration;
