@@ -24,5 +24,6 @@ mod http_streams;
 mod http_vectors;
 mod model_agent;
 mod model_faults;
+mod promises;
 mod support;
 mod ws_runs;
