@@ -25,5 +25,6 @@ mod http_vectors;
 mod model_agent;
 mod model_faults;
 mod promises;
+mod restart;
 mod support;
 mod ws_runs;
