@@ -22,7 +22,17 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 fn frames(c: &mut Criterion) {
-    let text = r#"{"type":"req","id":"5f0c1e3a-7f2b-4c55-9a5e-2d6f6f3d9a11","method":"chat.send","params":{"sessionKey":"agent:main:main","sessionId":"11111111-1111-4111-8111-111111111111","message":"hello there, how are you today?","deliver":false,"idempotencyKey":"0a8c5b64-65a8-4a12-9a0e-3d2f5a6b7c8d"}}"#;
+    let request = json!({
+        "type": "req", "id": "5f0c1e3a-7f2b-4c55-9a5e-2d6f6f3d9a11", "method": "chat.send",
+        "params": {
+            "sessionKey": "agent:main:main",
+            "sessionId": "11111111-1111-4111-8111-111111111111",
+            "message": "hello there, how are you today?", "deliver": false,
+            "idempotencyKey": "0a8c5b64-65a8-4a12-9a0e-3d2f5a6b7c8d",
+        },
+    });
+    let request = request.to_string();
+    let text = request.as_str();
     let mut group = c.benchmark_group("frame decode");
     group.throughput(Throughput::Bytes(u64::try_from(text.len()).unwrap()));
     group.bench_function("ours", |b| {
@@ -45,7 +55,8 @@ fn frames(c: &mut Criterion) {
     });
     group.bench_function("floor: serde_json per connection", |b| {
         b.iter(|| {
-            let frame = json!({"type": "event", "event": "chat", "payload": black_box(&payload), "seq": 4711});
+            let payload = black_box(&payload);
+            let frame = json!({"type": "event", "event": "chat", "payload": payload, "seq": 4711});
             serde_json::to_string(&frame).unwrap()
         });
     });
@@ -113,7 +124,9 @@ fn sse(c: &mut Criterion) {
             let chunk = json!({
                 "id": "chatcmpl_00000000-0000-4000-8000-000000000000",
                 "object": "chat.completion.chunk", "created": 1_790_000_000, "model": "openclaw",
-                "choices": [{"index": 0, "delta": {"content": black_box("hello ")}, "finish_reason": null}],
+                "choices": [{
+                    "index": 0, "delta": {"content": black_box("hello ")}, "finish_reason": null,
+                }],
             });
             format!("data: {chunk}\n\n")
         });

@@ -56,8 +56,11 @@ pub(crate) fn serve() {
         r#"{{
           gateway: {{ port: 0, auth: {{ mode: "token", token: "{TOKEN}" }},
                       http: {{ endpoints: {{ chatCompletions: {{ enabled: true }} }} }} }},
-          agents: {{ list: [{{ id: "main", default: true, model: "sim/echo" }},
-                            {{ id: "yield", model: "sim/echo" }}, {{ id: "ready", model: "sim/echo" }}] }},
+          agents: {{ list: [
+            {{ id: "main", default: true, model: "sim/echo" }},
+            {{ id: "yield", model: "sim/echo" }},
+            {{ id: "ready", model: "sim/echo" }},
+          ] }},
         }}"#
     );
     std::fs::write(dir.path().join("openclaw.json"), config).unwrap();

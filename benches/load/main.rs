@@ -15,6 +15,7 @@
     clippy::string_slice,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
+    clippy::exit,
     missing_docs,
     reason = "a bench stops at the first surprise and prints what it measures"
 )]

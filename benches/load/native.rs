@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
@@ -90,7 +91,9 @@ fn request(ask: &Ask, client: usize, n: u64) -> (String, bool) {
             let key = format!("bench-{}-{client}-{n}", std::process::id());
             (
                 format!(
-                    r#"{{"type":"req","id":"{n}","method":"agent","params":{{"message":"hi","sessionKey":"bench-{client}","idempotencyKey":"{key}"}}}}"#
+                    "{{\"type\":\"req\",\"id\":\"{n}\",\"method\":\"agent\",\"params\":{{\
+                     \"message\":\"hi\",\"sessionKey\":\"bench-{client}\",\
+                     \"idempotencyKey\":\"{key}\"}}}}"
                 ),
                 true,
             )
@@ -111,9 +114,15 @@ pub(crate) async fn open(addr: SocketAddr) -> Socket {
 pub(crate) async fn hello(socket: &mut Socket, token: &str) {
     let challenge = next_text(socket).await;
     assert!(challenge.contains("connect.challenge"), "{challenge}");
-    let connect = format!(
-        r#"{{"type":"req","id":"0","method":"connect","params":{{"minProtocol":4,"maxProtocol":4,"client":{{"id":"cli","version":"1","platform":"linux","mode":"cli"}},"role":"operator","scopes":["operator.admin"],"caps":["session-scoped-events"],"auth":{{"token":"{token}"}}}}}}"#
-    );
+    let connect = json!({
+        "type": "req", "id": "0", "method": "connect", "params": {
+            "minProtocol": 4, "maxProtocol": 4,
+            "client": {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"},
+            "role": "operator", "scopes": ["operator.admin"],
+            "caps": ["session-scoped-events"], "auth": {"token": token},
+        },
+    })
+    .to_string();
     socket.send(connect.into()).await.unwrap();
     await_response(socket, 0, false).await;
 }

@@ -983,7 +983,8 @@ mod tests {
             (Role::Operator, Rules::V3)
         );
         assert_eq!(principal.address.to_string(), "127.0.0.1");
-        // The terminal interface of protocol 3 names itself otherwise, so this name is no exception.
+        // The terminal interface of protocol 3 names itself otherwise, so this name is no
+        // exception.
         let tui = ConnectAuth {
             rules: Rules::V3,
             ..offer("openclaw-tui", "ui", TOKEN)

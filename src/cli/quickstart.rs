@@ -211,7 +211,8 @@ fn how_to_call(address: SocketAddr, secret: Option<&str>) -> String {
         "{secret_line}\n\
          curl -sS {base}/chat/completions -H 'Authorization: Bearer '{quoted} \
          -H 'Content-Type: application/json' \
-         -d '{{\"model\":\"openclaw\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'\n\n\
+         -d '{{\"model\":\"openclaw\",\
+         \"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'\n\n\
          python: from openai import OpenAI; \
          print(OpenAI(base_url=\"{base}\", api_key={token:?}).chat.completions.create(\
          model=\"openclaw\", messages=[{{\"role\": \"user\", \"content\": \"hi\"}}])\

@@ -63,7 +63,8 @@ pub(super) fn health(context: Context<'_>, args: HealthArgs) -> Result<(), Failu
         let sessions = health.sessions.count;
         let version = &hello.server.version;
         context.output.answer_line(&format!(
-            "ok: {url}, protocol {}, compatible with {version}, {agents} agents, {sessions} sessions",
+            "ok: {url}, protocol {}, compatible with {version}, {agents} agents, \
+             {sessions} sessions",
             hello.protocol
         ));
         Ok(())

@@ -56,7 +56,7 @@ pub enum ConnectError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Disconnect {
     /// The gateway closed it.
-    #[error("closed by the gateway ({code}){}", .reason.as_ref().map_or(String::new(), |r| format!(": {r}")))]
+    #[error("closed by the gateway ({code}){}", told(.reason.as_deref()))]
     Closed {
         /// The close code; 1005 when none was sent, 1006 when the socket just ended.
         code: u16,
@@ -139,3 +139,8 @@ impl fmt::Display for RemoteError {
 }
 
 impl std::error::Error for RemoteError {}
+
+/// What is added to a message about a close that gave its reason.
+fn told(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
+}

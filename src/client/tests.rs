@@ -1,3 +1,5 @@
+//! The client against a peer that plays the gateway, good and bad.
+
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::future::Future;

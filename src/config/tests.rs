@@ -1,3 +1,5 @@
+//! Whole files against the configuration or the report they must give.
+
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,

@@ -76,7 +76,8 @@ impl Dispatch {
     }
 }
 
-/// The owner of what this caller starts: fairness counts a user before a device before a connection.
+/// The owner of what this caller starts: fairness counts a user before a device before a
+/// connection.
 pub(super) fn owner(caller: &Caller) -> Owner {
     let principal = &caller.principal;
     let party: Arc<str> = match (&caller.user, &principal.device, caller.connection) {

@@ -384,7 +384,8 @@ impl Owner {
     fn stop(&self, run: RunId, stop: Stop) {
         if let Some(running) = self.runs.get(&run) {
             let decided = running.verdict.stop(stop);
-            tracing::warn!(run_id = %run, lane = %running.info.session, ?stop, decided, "run stopped");
+            let lane = &running.info.session;
+            tracing::warn!(run_id = %run, %lane, ?stop, decided, "run stopped");
         }
     }
 }

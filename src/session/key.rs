@@ -1,7 +1,7 @@
 //! The grammar of session keys and their canonical form (`protocol-facts` §8.7).
 //!
-//! Owns how a peer's text becomes a [`SessionKey`], which namespaces are reserved, and the shapes of
-//! the keys the gateway makes itself. Must not know which agents exist or who asks.
+//! Owns how a peer's text becomes a [`SessionKey`], which namespaces are reserved, and the shapes
+//! of the keys the gateway makes itself. Must not know which agents exist or who asks.
 
 use crate::error::ErrorCode;
 use crate::ids::{AgentId, SESSION_KEY_BYTES_MAX, SessionKey};
@@ -51,7 +51,8 @@ impl KeyError {
 /// The canonical form of a peer's session key. It is a fixed point: a canonical key stays as it is.
 ///
 /// The bound of [`SESSION_KEY_BYTES_MAX`] bytes is for what a peer chooses; `agent:<id>:` and
-/// `openai-user:` in front of it do not count, so that every key the gateway makes can be used again.
+/// `openai-user:` in front of it do not count, so that every key the gateway makes can be used
+/// again.
 ///
 /// # Errors
 /// [`KeyError`] when the text is not in the grammar.
@@ -118,7 +119,8 @@ pub fn openai_call(agent: &AgentId, id: uuid::Uuid) -> SessionKey {
     SessionKey::from_canonical(format!("{AGENT}{agent}:openai:{id}"))
 }
 
-/// The key of a session for one native run that names none; `run_id` is what the peer calls the run.
+/// The key of a session for one native run that names none; `run_id` is what the peer calls the
+/// run.
 ///
 /// # Errors
 /// [`KeyError`] when `run_id` is blank, too long or holds control characters.

@@ -526,7 +526,8 @@ pub struct Retention {
     pub days: u32,
     /// Newest sessions that stay; one with a run that has not ended always does.
     pub sessions_max: u64,
-    /// Newest runs that stay; one that has not ended, or whose idempotency key is kept, always does.
+    /// Newest runs that stay; one that has not ended, or whose idempotency key is kept, always
+    /// does.
     pub runs_max: u64,
 }
 

@@ -1,4 +1,5 @@
-//! What the document says of a whole gateway: its configuration examples, one port, one kind of run.
+//! What the document says of a whole gateway: its configuration examples, one port, one kind of
+//! run.
 
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! The reader against texts that are right, wrong and arbitrary.
+
 #![allow(
     clippy::unwrap_used,
     clippy::string_slice,

@@ -1,7 +1,7 @@
 //! Reading a store without being its gateway: lists and exports for the command line.
 //!
-//! Works beside a running gateway and on a stopped one; never writes. Calls block, so they belong on
-//! a thread that may.
+//! Works beside a running gateway and on a stopped one; never writes. Calls block, so they belong
+//! on a thread that may.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -31,7 +31,8 @@ pub enum ExportError {
     /// There is no such session.
     #[error("no session {0}")]
     NotFound(SessionKey),
-    /// The session was reset or deleted while it was read; the lines so far are of the old transcript.
+    /// The session was reset or deleted while it was read; the lines so far are of the old
+    /// transcript.
     #[error("session {0} was reset or deleted while it was read")]
     Changed(SessionKey),
     /// The store failed.
@@ -106,8 +107,8 @@ impl Offline {
         Ok(runs::list(&self.conn, session, limit)?)
     }
 
-    /// Writes a session's transcript as JSON lines, a header and one line per entry, and returns the
-    /// number of entries.
+    /// Writes a session's transcript as JSON lines, a header and one line per entry, and returns
+    /// the number of entries.
     ///
     /// # Errors
     /// [`ExportError`]; what was written until then is whole lines.

@@ -93,7 +93,8 @@ impl SqliteLedger {
     /// [`OpenError`], whose text says what to do about it.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the directory unlocked, once an opening that is under way is done.
+    /// Dropping the future leaves the directory unlocked, once an opening that is under way is
+    /// done.
     pub async fn open(config: &StoreConfig, options: OpenOptions) -> Result<Self, OpenError> {
         let lock = wait_for_lock(&config.dir, options.lock_wait).await?;
         let place = open::Place {

@@ -1,7 +1,7 @@
 //! Opening the state directory: its lock, the checks that the file is ours, and the connections.
 //!
-//! Nothing is written to a file that is not certainly ours. The lock is the operating system's, so a
-//! killed process leaves none behind.
+//! Nothing is written to a file that is not certainly ours. The lock is the operating system's, so
+//! a killed process leaves none behind.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -61,7 +61,8 @@ pub enum OpenError {
     },
     /// The file is not a clawport database.
     #[error(
-        "{} is not a clawport database: move it away, or set OPENCLAW_STATE_DIR to another directory",
+        "{} is not a clawport database: move it away, or set OPENCLAW_STATE_DIR to another \
+         directory",
         .path.display()
     )]
     Foreign {
@@ -82,7 +83,8 @@ pub enum OpenError {
         /// The newest version this program knows.
         known: usize,
     },
-    /// The file system cannot share memory between connections, as many network file systems cannot.
+    /// The file system cannot share memory between connections, as many network file systems
+    /// cannot.
     #[error(
         "the file system of {} cannot keep a write-ahead log: set OPENCLAW_STATE_DIR to a \
          directory on a local disk",
@@ -241,8 +243,8 @@ fn store_error(file: &Path, error: StepError) -> OpenError {
 
 /// Looks at the file before SQLite does, so that a file of somebody else is not even recovered.
 ///
-/// Only to be called before this process has a connection to the file: closing our handle would drop
-/// the locks of that connection.
+/// Only to be called before this process has a connection to the file: closing our handle would
+/// drop the locks of that connection.
 fn check_header(file: &Path) -> Result<(), OpenError> {
     let directory = |source| OpenError::Directory {
         path: file.to_owned(),
@@ -288,7 +290,8 @@ pub(super) fn connect(place: &Place) -> Result<Connection, StepError> {
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let conn = Connection::open_with_flags(&place.file, flags)?;
     common(&conn)?;
-    // The writer decides itself when to move the log into the file, and what a failure of that means.
+    // The writer decides itself when to move the log into the file, and what a failure of that
+    // means.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
     conn.pragma_update(None, "foreign_keys", true)?;

@@ -1,7 +1,7 @@
 //! Taking away what is not kept: old sessions, old runs, old transcripts, and what a delete left.
 //!
-//! Everything goes in steps of bounded size, each a write like any other, so that runs go on between
-//! them.
+//! Everything goes in steps of bounded size, each a write like any other, so that runs go on
+//! between them.
 
 use rusqlite::{Connection, OptionalExtension, params};
 

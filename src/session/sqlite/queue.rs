@@ -1,7 +1,7 @@
 //! The bounded queue in front of the writer thread.
 //!
-//! Owns the order of writes: first come, first served. A full queue refuses new runs first; the end of
-//! a run that was accepted still finds room.
+//! Owns the order of writes: first come, first served. A full queue refuses new runs first; the end
+//! of a run that was accepted still finds room.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

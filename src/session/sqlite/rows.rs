@@ -1,7 +1,7 @@
 //! How rows become records.
 //!
-//! Times, counts and positions are stored as SQLite's signed integers; a value beyond their range is
-//! cut to it, which is 292 million years in milliseconds.
+//! Times, counts and positions are stored as SQLite's signed integers; a value beyond their range
+//! is cut to it, which is 292 million years in milliseconds.
 
 use std::sync::Arc;
 

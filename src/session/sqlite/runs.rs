@@ -151,7 +151,8 @@ fn forget_key(conn: &Connection, row: i64, target: &SessionTarget) -> Result<(),
     Ok(())
 }
 
-/// The digest an idempotency key is found by: of operation, principal and key, each with its length.
+/// The digest an idempotency key is found by: of operation, principal and key, each with its
+/// length.
 fn key_digest(scope: &IdempotencyScope) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in [scope.operation, &scope.principal, &scope.key] {

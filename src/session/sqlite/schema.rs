@@ -1,8 +1,8 @@
 //! The tables, and how a file of an older version becomes one of this version.
 //!
-//! Tables that grow are rowid tables, so new rows go to the end of the file; what they are looked up
-//! by is in an index beside them. Nothing is clustered by session: that would make every commit touch
-//! one page per session.
+//! Tables that grow are rowid tables, so new rows go to the end of the file; what they are looked
+//! up by is in an index beside them. Nothing is clustered by session: that would make every commit
+//! touch one page per session.
 
 use rusqlite::{Connection, TransactionBehavior};
 

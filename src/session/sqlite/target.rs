@@ -115,7 +115,8 @@ impl Head {
         Ok(())
     }
 
-    /// Appends entries to the transcript and counts them in `self`; the row is written by the caller.
+    /// Appends entries to the transcript and counts them in `self`; the row is written by the
+    /// caller.
     pub(super) fn append(
         &mut self,
         conn: &Connection,

@@ -1,15 +1,15 @@
 //! The thread that owns the write connection.
 //!
-//! It takes the writes that wait, does them in one transaction, commits, and only then answers: many
-//! callers share one sync of the disk. It must not know what a write is about.
+//! It takes the writes that wait, does them in one transaction, commits, and only then answers:
+//! many callers share one sync of the disk. It must not know what a write is about.
 //!
 //! - A write that says no has written nothing and does not disturb the others. When one fails half
-//!   way, the whole batch is rolled back and each write is done again in a transaction of its own, so
-//!   it alone gets the error.
-//! - When a commit fails, every write of the batch gets the error, and nothing is acknowledged again
-//!   before a fresh connection has taken the place of the old one. The old one is closed after the
-//!   new one is open: were it the only one, SQLite would read the log again and might find the failed
-//!   commit in it.
+//!   way, the whole batch is rolled back and each write is done again in a transaction of its own,
+//!   so it alone gets the error.
+//! - When a commit fails, every write of the batch gets the error, and nothing is acknowledged
+//!   again before a fresh connection has taken the place of the old one. The old one is closed
+//!   after the new one is open: were it the only one, SQLite would read the log again and might
+//!   find the failed commit in it.
 //! - When the thread ends, for whatever reason, every caller that waits is told that the store is
 //!   closed.
 
@@ -151,8 +151,8 @@ pub(super) fn spawn(
     Ok(watcher)
 }
 
-/// Fields are dropped in this order: the lock is free only when the connection is closed, and the end
-/// is told last.
+/// Fields are dropped in this order: the lock is free only when the connection is closed, and the
+/// end is told last.
 struct Writer {
     conn: Connection,
     place: Place,
@@ -333,8 +333,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves the log into the file when it has grown long. A failure costs nothing but space: what is
-    /// in the log is durable, and the next attempt comes with the next commit.
+    /// Moves the log into the file when it has grown long. A failure costs nothing but space: what
+    /// is in the log is durable, and the next attempt comes with the next commit.
     fn tend_log(&self) {
         let moved = log_pages(&self.conn).and_then(|pages| {
             if pages < LOG_PAGES_MAX {
