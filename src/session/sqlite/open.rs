@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::session::ledger::{Durability, LedgerError};
 
@@ -195,7 +195,9 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the database of a locked state directory, brings it to this version and takes a new epoch.
+/// Opens the database of a locked state directory, brings it to this version and takes the next epoch,
+/// which is stored with the first commit: a process that never writes leaves no trace, and opening
+/// does not wait for the disk.
 pub(super) fn open(lock: File, place: Place) -> Result<Opened, OpenError> {
     check_header(&place.file)?;
     let store = |error: StepError| store_error(&place.file, error);
@@ -204,14 +206,14 @@ pub(super) fn open(lock: File, place: Place) -> Result<Opened, OpenError> {
     if !use_log(&conn).map_err(store)? {
         return Err(OpenError::NoLog { path: place.file });
     }
-    let epoch = schema::migrate(&mut conn)
-        .and_then(|()| next_epoch(&mut conn))
+    let stored = schema::migrate(&mut conn)
+        .and_then(|()| stored_epoch(&conn))
         .map_err(|error| store(error.into()))?;
     Ok(Opened {
         lock,
         place,
         conn,
-        epoch,
+        epoch: stored.saturating_add(1),
     })
 }
 
@@ -357,19 +359,15 @@ fn is_about_shared_memory(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn next_epoch(conn: &mut Connection) -> rusqlite::Result<u64> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let epoch: i64 = tx.query_row(
-        "UPDATE meta SET epoch = epoch + 1 RETURNING epoch",
-        [],
-        |row| row.get(0),
-    )?;
-    tx.commit()?;
-    Ok(u64::try_from(epoch).unwrap_or(0))
-}
-
 /// The epoch in the database a fresh connection sees.
 pub(super) fn stored_epoch(conn: &Connection) -> rusqlite::Result<u64> {
     let epoch: i64 = conn.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
     Ok(u64::try_from(epoch).unwrap_or(0))
+}
+
+/// Stores the epoch of this process, as part of a transaction.
+pub(super) fn store_epoch(conn: &Connection, epoch: u64) -> rusqlite::Result<()> {
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    conn.execute("UPDATE meta SET epoch = ?1", [epoch])
+        .map(|_rows| ())
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
-use crate::run::{Entry, Terminal, Usage};
+use crate::run::{Entry, Terminal};
 use crate::session::ledger::{
     Begun, IdempotencyScope, Lease, LedgerError, NewRun, OpenRun, RunRecord, SessionTarget,
 };
@@ -15,10 +15,14 @@ use crate::session::rules::key_kept_until;
 
 use super::fault::StepError;
 use super::rows::{
-    self, Draft, ENTRY_COLUMNS, EntryRow, RUN_COLUMNS, blob, front_name, int, number, uint,
+    self, Draft, ENTRY_COLUMNS, EntryRow, RUN_COLUMNS, blob, front_name, int, number,
 };
 use super::target::{Head, entry_rows};
 use super::writer::Tx;
+
+/// Runs of one wire id that are looked at for an idempotency key. A principal makes a new one only when
+/// the key of its last one is over, so this many would have to be of different principals.
+const SAME_DIGEST_MAX: u32 = 256;
 
 /// [`crate::session::ledger::BeginRun`], its entries already text.
 #[derive(Debug)]
@@ -42,13 +46,10 @@ pub(super) enum BeginOutcome {
 
 pub(super) fn begin(tx: &Tx<'_>, begin: &Begin) -> Result<BeginOutcome, StepError> {
     let run = &begin.run;
-    let digest = run.idempotency.as_ref().map(key_digest);
-    if let (Some(scope), Some(digest)) = (&run.idempotency, &digest) {
-        match known(tx.conn, scope, digest, run.accepted_at_ms)? {
-            Known::Kept(answer) => return Ok(BeginOutcome::Known(answer)),
-            Known::Expired(row) => forget_key(tx.conn, row, &begin.target)?,
-            Known::Unknown => {}
-        }
+    if let Some(scope) = &run.idempotency
+        && let Some(answer) = idempotent(tx.conn, scope, run.accepted_at_ms)?
+    {
+        return Ok(BeginOutcome::Known(Box::new(answer)));
     }
     let mut head = Head::ensure(tx.conn, &begin.target)?;
     let entries_before = head.entries;
@@ -72,15 +73,16 @@ fn insert(
     let run = &begin.run;
     let is_placed = begin.waiting.is_none();
     let mut insert = conn.prepare_cached(
-        "INSERT INTO run (run_id, wire_id, session, key, agent, front, principal, transcript, \
-         session_id, idempotency, fingerprint, accepted_at_ms, started_at_ms, first_n, inputs, \
-         last_n, waiting, resume) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        "INSERT INTO run (run_id, wire_id, wire_digest, session, key, agent, front, principal, \
+         transcript, session_id, idempotency, key_digest, fingerprint, accepted_at_ms, \
+         started_at_ms, first_n, inputs, last_n, waiting, resume) VALUES \
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     )?;
-    let key = run.idempotency.as_ref();
+    let scope = run.idempotency.as_ref();
     insert.execute(params![
         blob(run.run_id.as_uuid()),
         run.wire_id.as_str(),
+        short_digest(run.wire_id.as_str()),
         head.session,
         run.session.as_str(),
         run.agent.as_str(),
@@ -88,8 +90,11 @@ fn insert(
         run.principal,
         head.transcript,
         blob(head.session_id.as_uuid()),
-        key.map(key_digest),
-        key.map(|scope| scope.fingerprint),
+        scope.map(scope_digest),
+        scope
+            .filter(|scope| *scope.key != *run.wire_id.as_str())
+            .map(|scope| short_digest(&scope.key)),
+        scope.map(|scope| scope.fingerprint),
         int(run.accepted_at_ms),
         run.started_at_ms.map(int),
         is_placed.then(|| int(entries_before.saturating_add(1))),
@@ -101,81 +106,77 @@ fn insert(
     Ok(())
 }
 
-enum Known {
-    Kept(Box<Begun>),
-    /// The key's time is over; the row still has it.
-    Expired(i64),
-    Unknown,
-}
-
-fn known(
-    conn: &Connection,
-    scope: &IdempotencyScope,
-    digest: &[u8; 16],
-    now_ms: u64,
-) -> Result<Known, StepError> {
-    let sql = format!(
-        "SELECT {RUN_COLUMNS}, run.id, run.fingerprint, run.kept_until_ms FROM run \
-         WHERE idempotency = ?1"
-    );
-    let mut select = conn.prepare_cached(&sql)?;
-    let mut rows = select.query([digest])?;
-    let Some(row) = rows.next()? else {
-        return Ok(Known::Unknown);
-    };
-    let kept_until: Option<i64> = row.get("kept_until_ms")?;
-    if kept_until.is_some_and(|until| uint(until) <= now_ms) {
-        return Ok(Known::Expired(row.get("id")?));
-    }
-    let fingerprint: [u8; 32] = row.get("fingerprint")?;
-    let record = rows::run(row)?;
-    let answer = if fingerprint == scope.fingerprint {
-        Begun::Existing(record)
-    } else {
-        Begun::Conflict(record)
-    };
-    Ok(Known::Kept(Box::new(answer)))
-}
-
-/// Takes a key whose time is over from its run. The checks that could refuse the write come first,
-/// so that a refused one leaves no trace.
-fn forget_key(conn: &Connection, row: i64, target: &SessionTarget) -> Result<(), StepError> {
-    match Head::by_key(conn, &target.key)? {
-        Some(head) => head.check(target.lease, target.expected_session_id)?,
-        None if target.expected_session_id.is_some() => return Err(LedgerError::NotFound.into()),
-        None => {}
-    }
-    let mut update =
-        conn.prepare_cached("UPDATE run SET idempotency = NULL, fingerprint = NULL WHERE id = ?1")?;
-    update.execute([row])?;
-    Ok(())
-}
-
-/// The digest an idempotency key is found by: of operation, principal and key, each with its
-/// length.
-fn key_digest(scope: &IdempotencyScope) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    for part in [scope.operation, &scope.principal, &scope.key] {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut short = [0; 16];
-    for (to, from) in short.iter_mut().zip(digest) {
-        *to = from;
-    }
-    short
-}
-
+/// What an idempotency key stands for, if its time is not over.
 pub(super) fn idempotent(
     conn: &Connection,
     scope: &IdempotencyScope,
     now_ms: u64,
 ) -> Result<Option<Begun>, StepError> {
-    match known(conn, scope, &key_digest(scope), now_ms)? {
-        Known::Kept(answer) => Ok(Some(*answer)),
-        Known::Expired(_) | Known::Unknown => Ok(None),
+    // Only a key that is not the wire id of its run is in the second index.
+    match newest_with_key(conn, scope, "wire_digest", now_ms)? {
+        Some(answer) => Ok(Some(answer)),
+        None => newest_with_key(conn, scope, "key_digest", now_ms),
     }
+}
+
+/// The newest run with the key among the runs whose `column` has its digest. An older one with the
+/// same key was over before the newer one could begin, so the newest decides.
+fn newest_with_key(
+    conn: &Connection,
+    scope: &IdempotencyScope,
+    column: &str,
+    now_ms: u64,
+) -> Result<Option<Begun>, StepError> {
+    let sql = format!(
+        "SELECT {RUN_COLUMNS}, idempotency, fingerprint, kept_until_ms FROM run \
+         WHERE {column} = ?1 ORDER BY id DESC LIMIT {SAME_DIGEST_MAX}"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query([short_digest(&scope.key)])?;
+    let wanted = scope_digest(scope);
+    while let Some(row) = rows.next()? {
+        let found: Option<[u8; 16]> = row.get("idempotency")?;
+        if found != Some(wanted) {
+            continue;
+        }
+        let kept_until = rows::maybe_number(row, "kept_until_ms")?;
+        if kept_until.is_some_and(|until| until <= now_ms) {
+            return Ok(None);
+        }
+        let fingerprint: [u8; 32] = row.get("fingerprint")?;
+        let record = rows::run(row)?;
+        return Ok(Some(if fingerprint == scope.fingerprint {
+            Begun::Existing(record)
+        } else {
+            Begun::Conflict(record)
+        }));
+    }
+    Ok(None)
+}
+
+/// The digest that tells one idempotency key from another: of operation, principal and key, each with
+/// its length.
+fn scope_digest(scope: &IdempotencyScope) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in [scope.operation, &scope.principal, &scope.key] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    first_bytes(hash)
+}
+
+/// The digest a wire id or an idempotency key is found by; what is found is compared in full.
+fn short_digest(text: &str) -> i64 {
+    i64::from_be_bytes(first_bytes(Sha256::new().chain_update(text)))
+}
+
+fn first_bytes<const N: usize>(hash: Sha256) -> [u8; N] {
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut first = [0; N];
+    for (to, from) in first.iter_mut().zip(digest) {
+        *to = from;
+    }
+    first
 }
 
 /// A run as the steps that move it need it.
@@ -337,9 +338,10 @@ pub(super) fn end(tx: &Tx<'_>, end: &End) -> Result<Option<Appended>, StepError>
     }))
 }
 
-/// Adds an ended run to its session's numbers.
+/// Adds an ended run to its session's counts.
 fn count(conn: &Connection, head: &Head, end: &End, wire_id: &WireId) -> Result<(), StepError> {
-    let usage = usage_with(conn, head, end.terminal.usage.as_ref())?;
+    let usage = end.terminal.usage.as_ref();
+    let usage = usage.map(|more| head.usage_with(more)).transpose()?;
     let mut update = conn.prepare_cached(
         "UPDATE session SET entries = ?2, epoch = ?3, updated_at_ms = ?4, \
          usage = coalesce(?5, usage), last_wire_id = ?6, last_terminal = ?7 WHERE id = ?1",
@@ -354,21 +356,6 @@ fn count(conn: &Connection, head: &Head, end: &End, wire_id: &WireId) -> Result<
         end.terminal_text,
     ])?;
     Ok(())
-}
-
-fn usage_with(
-    conn: &Connection,
-    head: &Head,
-    more: Option<&Usage>,
-) -> Result<Option<String>, StepError> {
-    let Some(more) = more else {
-        return Ok(None);
-    };
-    let mut select = conn.prepare_cached("SELECT usage FROM session WHERE id = ?1")?;
-    let text: String = select.query_row([head.session], |row| row.get(0))?;
-    let mut usage: Usage = serde_json::from_str(&text)?;
-    usage.add(more);
-    Ok(Some(serde_json::to_string(&usage)?))
 }
 
 fn finish(
@@ -395,9 +382,12 @@ fn finish(
 }
 
 pub(super) fn find(conn: &Connection, wire_id: &WireId) -> Result<Option<RunRecord>, StepError> {
-    let sql = format!("SELECT {RUN_COLUMNS} FROM run WHERE wire_id = ?1 ORDER BY id DESC LIMIT 1");
+    let sql = format!(
+        "SELECT {RUN_COLUMNS} FROM run WHERE wire_digest = ?1 AND wire_id = ?2 \
+         ORDER BY id DESC LIMIT 1"
+    );
     let mut select = conn.prepare_cached(&sql)?;
-    let mut rows = select.query([wire_id.as_str()])?;
+    let mut rows = select.query(params![short_digest(wire_id.as_str()), wire_id.as_str()])?;
     rows.next()?.map(rows::run).transpose()
 }
 

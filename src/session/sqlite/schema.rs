@@ -1,8 +1,9 @@
 //! The tables, and how a file of an older version becomes one of this version.
 //!
-//! Tables that grow are rowid tables, so new rows go to the end of the file; what they are looked
-//! up by is in an index beside them. Nothing is clustered by session: that would make every commit
-//! touch one page per session.
+//! Tables that grow are rowid tables, so new rows go to the end of the file; what they are looked up
+//! by is in an index beside them. Nothing is clustered by session: that would make every commit touch
+//! one page per session. Every index whose order is not the order of time costs each run a page, so
+//! there are few, and what only an operator asks for (the runs of one session) is found by looking.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -50,8 +51,9 @@ CREATE TABLE session (
 ) STRICT;
 CREATE UNIQUE INDEX session_key ON session (key);
 CREATE UNIQUE INDEX session_label ON session (label) WHERE label IS NOT NULL;
-CREATE INDEX session_updated ON session (updated_at_ms);
-CREATE INDEX session_agent_updated ON session (agent, updated_at_ms);
+-- With the agent in it, so that a list of one agent's sessions passes over the others' cheaply. An
+-- index per agent would cost every run another page.
+CREATE INDEX session_updated ON session (updated_at_ms, id, agent);
 
 -- How many sessions each agent has, so that nobody has to count them.
 CREATE TABLE agent_sessions (
@@ -71,13 +73,15 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE UNIQUE INDEX entry_n ON entry (transcript, n);
 
--- `idempotency` is the digest of operation, principal and key. While a run waits, its input is in
--- `waiting`; once placed, it and the answer are the entries from `first_n` to `last_n`, among which
--- there may be entries of others.
+-- A run is found by a short digest of its wire id, which is also its idempotency key unless
+-- `key_digest` is set. `idempotency` is the digest of operation, principal and key. While a run waits,
+-- its input is in `waiting`; once placed, it and the answer are the entries from `first_n` to
+-- `last_n`, among which there may be entries of others.
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     run_id BLOB NOT NULL UNIQUE,
     wire_id TEXT NOT NULL,
+    wire_digest INTEGER NOT NULL,
     session INTEGER NOT NULL,
     key TEXT NOT NULL,
     agent TEXT NOT NULL,
@@ -86,6 +90,7 @@ CREATE TABLE run (
     transcript INTEGER NOT NULL,
     session_id BLOB NOT NULL,
     idempotency BLOB,
+    key_digest INTEGER,
     fingerprint BLOB,
     kept_until_ms INTEGER,
     accepted_at_ms INTEGER NOT NULL,
@@ -97,10 +102,9 @@ CREATE TABLE run (
     resume TEXT,
     terminal TEXT
 ) STRICT;
-CREATE INDEX run_wire_id ON run (wire_id);
-CREATE INDEX run_session ON run (session);
+CREATE INDEX run_wire ON run (wire_digest);
+CREATE INDEX run_key ON run (key_digest) WHERE key_digest IS NOT NULL;
 CREATE INDEX run_open ON run (session) WHERE terminal IS NULL;
-CREATE UNIQUE INDEX run_idempotency ON run (idempotency) WHERE idempotency IS NOT NULL;
 ";
 
 /// The version of an open file; 0 when it has no tables yet.

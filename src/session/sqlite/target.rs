@@ -3,32 +3,36 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
+use crate::run::Usage;
 use crate::session::ledger::{Lease, LedgerError, SessionTarget};
 use crate::session::rules::fence;
 
 use super::fault::StepError;
-use super::rows::{Draft, ENTRY_COLUMNS, EntryRow, blob, int, number};
+use super::rows::{Draft, ENTRY_COLUMNS, EntryRow, blob, id, int, number};
 
 /// A session as a write needs it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) session: i64,
     pub(super) transcript: i64,
     pub(super) session_id: SessionId,
     pub(super) entries: u64,
     epoch: u64,
+    /// As text; absent in a session that was just made.
+    usage: Option<String>,
 }
 
-const HEAD_COLUMNS: &str = "id, transcript, session_id, entries, epoch";
+const HEAD_COLUMNS: &str = "id, transcript, session_id, entries, epoch, usage";
 
 impl Head {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             session: row.get("id")?,
             transcript: row.get("transcript")?,
-            session_id: SessionId::from_uuid(uuid::Uuid::from_bytes(row.get("session_id")?)),
+            session_id: SessionId::from_uuid(id(row, "session_id")?),
             entries: number(row, "entries")?,
             epoch: number(row, "epoch")?,
+            usage: row.get("usage")?,
         })
     }
 
@@ -93,7 +97,18 @@ impl Head {
             session_id: target.new_session_id,
             entries: 0,
             epoch: target.lease.epoch,
+            usage: None,
         })
+    }
+
+    /// The usage of the session's runs with that of one more, as text.
+    pub(super) fn usage_with(&self, more: &Usage) -> Result<String, StepError> {
+        let mut usage: Usage = match &self.usage {
+            Some(text) => serde_json::from_str(text)?,
+            None => Usage::default(),
+        };
+        usage.add(more);
+        Ok(serde_json::to_string(&usage)?)
     }
 
     /// Notes the use of the session: its entries, the time and the lease.

@@ -138,6 +138,7 @@ pub(super) fn spawn(
         conn: opened.conn,
         place: opened.place,
         epoch: opened.epoch,
+        is_epoch_stored: false,
         is_suspect: false,
         garbage: Cell::new(true),
         jobs,
@@ -157,6 +158,7 @@ struct Writer {
     conn: Connection,
     place: Place,
     epoch: u64,
+    is_epoch_stored: bool,
     /// The connection met a failure and is not trusted with another commit.
     is_suspect: bool,
     /// There may be rows to clear away.
@@ -266,8 +268,16 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {
-        let begun = execute(&self.conn, "BEGIN IMMEDIATE");
-        begun.map_err(|error| self.failed(&error))
+        let begun = execute(&self.conn, "BEGIN IMMEDIATE").and_then(|()| {
+            if self.is_epoch_stored {
+                return Ok(());
+            }
+            open::store_epoch(&self.conn, self.epoch)
+        });
+        begun.map_err(|error| {
+            self.roll_back();
+            self.failed(&error)
+        })
     }
 
     fn commit(&mut self) -> Result<(), LedgerError> {
@@ -279,6 +289,7 @@ impl Writer {
             self.failed(&error)
         });
         if committed.is_ok() {
+            self.is_epoch_stored = true;
             self.metrics.ledger_commits.add_one();
         }
         committed
@@ -320,7 +331,8 @@ impl Writer {
         }
         let fresh = open::connect(&self.place).map_err(LedgerError::from)?;
         let stored = open::stored_epoch(&fresh).map_err(|error| fault::sql(&error))?;
-        if stored != self.epoch {
+        let is_before_ours = stored.saturating_add(1) == self.epoch && !self.is_epoch_stored;
+        if stored != self.epoch && !is_before_ours {
             return Err(LedgerError::Fenced {
                 stored,
                 ours: self.epoch,

@@ -65,6 +65,7 @@ async fn a_successor_waits_for_the_lock() {
     let mut second = Box::pin(SqliteLedger::open(&config, options));
     let early = tokio::time::timeout(Duration::from_millis(200), &mut second).await;
     assert!(early.is_err());
+    accepted(first.begin_run(begin(&first, 1, "a", "x")).await);
     first.close().await.unwrap();
     let second = second.await.unwrap();
     assert_eq!(second.lease(), Lease { epoch: 2 });
