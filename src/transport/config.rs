@@ -53,7 +53,7 @@ impl Default for TransportConfig {
             write_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),
             tick_interval: Duration::from_secs(30),
-            health_interval: Duration::from_secs(60),
+            health_interval: Duration::from_mins(1),
             ping_interval: Duration::from_secs(25),
             sse_heartbeat: Duration::from_secs(15),
             chat_enabled: false,

@@ -205,7 +205,7 @@ mod tests {
         let mut sleep = timer.sleep(Duration::ZERO);
         let (mut peer, ours) = duplex(64);
         let mut io = timer.watch(ours);
-        let quiet = Duration::from_secs(60);
+        let quiet = Duration::from_mins(1);
         timeout(quiet, sleep.as_mut()).await.unwrap_err();
         peer.write_all(b"G").await.unwrap();
         io.read_u8().await.unwrap();

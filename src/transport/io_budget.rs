@@ -294,10 +294,17 @@ const fn header_bytes(header: &[u8; HEADER_BYTES_MAX], len: usize) -> usize {
 }
 
 const fn payload_bytes(header: [u8; HEADER_BYTES_MAX]) -> u64 {
-    let [_, second, a, b, c, d, e, f, g, h, ..] = header;
+    let [_, second, extended @ ..] = header;
+    let extended = extended.as_slice();
     match second & 0x7f {
-        126 => u64::from_be_bytes([0, 0, 0, 0, 0, 0, a, b]),
-        127 => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        126 => match extended.first_chunk() {
+            Some([high, low]) => u64::from_be_bytes([0, 0, 0, 0, 0, 0, *high, *low]),
+            None => u64::MAX,
+        },
+        127 => match extended.first_chunk() {
+            Some(length) => u64::from_be_bytes(*length),
+            None => u64::MAX,
+        },
         short => u64::from_be_bytes([0, 0, 0, 0, 0, 0, 0, short]),
     }
 }
@@ -315,23 +322,21 @@ mod tests {
 
     /// A masked frame with a payload of zeros.
     fn frame(first: u8, payload: usize) -> Vec<u8> {
-        let mut bytes = declared(first, payload as u64);
+        let mut bytes = declared(first, u64::try_from(payload).unwrap());
         bytes.resize(bytes.len() + payload, 0);
         bytes
     }
 
     fn declared(first: u8, payload: u64) -> Vec<u8> {
         let mut bytes = vec![first];
-        match payload {
-            0..126 => bytes.push(0x80 | payload as u8),
-            126..65_536 => {
-                bytes.push(0x80 | 126);
-                bytes.extend((payload as u16).to_be_bytes());
-            }
-            _ => {
-                bytes.push(0x80 | 127);
-                bytes.extend(payload.to_be_bytes());
-            }
+        if payload < 126 {
+            bytes.push(0x80 | u8::try_from(payload).unwrap());
+        } else if let Ok(medium) = u16::try_from(payload) {
+            bytes.push(0x80 | 0x7e);
+            bytes.extend(medium.to_be_bytes());
+        } else {
+            bytes.push(0x80 | 0x7f);
+            bytes.extend(payload.to_be_bytes());
         }
         bytes.extend([1, 2, 3, 4]);
         bytes
@@ -400,7 +405,7 @@ mod tests {
     #[tokio::test]
     async fn the_total_counts_every_byte_and_the_last_allowed_one_passes() {
         let bytes = [frame(0x01, 20), frame(0x00, 20), frame(0x89, 20)].concat();
-        let total = bytes.len() as u64;
+        let total = u64::try_from(bytes.len()).unwrap();
         let limited = |total| InboundLimits {
             total_bytes_max: Some(total),
             ..OPEN
@@ -412,7 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn endless_fragments_are_refused_and_control_frames_do_not_count() {
-        let fragments = FRAGMENTS_MAX as usize;
+        let fragments = usize::try_from(FRAGMENTS_MAX).unwrap();
         let mut bytes = frame(0x01, 0);
         bytes.extend(frame(0x00, 0).repeat(fragments - 1));
         bytes.extend(frame(0x89, 0).repeat(10));

@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         }
                     }
                     Output::Authenticate(connect) => self.authenticate(connect),
-                    Output::Request(request) => self.serve(request),
+                    Output::Request(request) => self.serve(&request),
                     Output::Close(close) => return Some(End::Close(close)),
                 }
             }
@@ -232,17 +232,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    fn serve(&mut self, request: Request) {
+    fn serve(&mut self, request: &Request) {
         let Stage::Open(open) = &mut self.stage else {
             return;
         };
-        let id = request.id.clone();
         match methods::serve(&self.native, open, request) {
             Served::Now(reply) => self.machine.handle_reply(reply),
             Served::Short(work) => open.requests.push_short(work),
             Served::Wait(work) => {
                 if open.requests.push_wait(work).is_err() {
-                    let reply = Reply::error(&id, &server_busy());
+                    let reply = Reply::error(&request.id, &server_busy());
                     self.machine.handle_reply(reply);
                 }
             }

@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    const KEEP: Duration = Duration::from_secs(60);
+    const KEEP: Duration = Duration::from_mins(1);
 
     fn feed(items_max: u64) -> Arc<Feed<&'static str>> {
         Feed::new(FeedLimits {

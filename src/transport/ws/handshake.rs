@@ -146,9 +146,10 @@ fn snapshot(native: &Native, peer: &Peer) -> Snapshot {
     let shown = is_admin.then(|| config.snapshot());
     Snapshot {
         suspension: Some(Suspension { phase }),
-        presence: match may_see_presence {
-            true => native.presence.list().0,
-            false => Vec::new(),
+        presence: if may_see_presence {
+            native.presence.list().0
+        } else {
+            Vec::new()
         },
         health: if is_admin { health.full } else { health.public },
         state_version: native.state_version(),

@@ -373,7 +373,7 @@ mod tests {
             let mut socket = Trickle::new(step, usize::MAX);
             assert!(write(&mut outbox, &mut socket, Instant::now()));
             assert!(outbox.is_empty() && outbox.has_written(position));
-            assert_eq!(socket.taken.len() as u64, position);
+            assert_eq!(u64::try_from(socket.taken.len()), Ok(position));
             assert_eq!(texts(socket.taken), expected);
         }
     }

@@ -203,8 +203,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_list_is_bounded_and_those_who_have_gone_leave_first() {
         let presence = Presence::new(entry("gateway", 0));
-        for at in 0..ENTRIES_MAX as u64 {
-            presence.connect(&at.to_string().into(), entry(&at.to_string(), at));
+        for (at, ts) in (0..ENTRIES_MAX).zip(0..) {
+            presence.connect(&at.to_string().into(), entry(&at.to_string(), ts));
         }
         presence.disconnect(&"7".into(), 900, Instant::now());
         presence.connect(&"x".into(), entry("x", 901));

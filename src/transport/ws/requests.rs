@@ -260,11 +260,11 @@ mod tests {
     #[tokio::test]
     async fn changes_of_one_session_begin_one_after_the_other() {
         let mut requests = Requests::default();
-        let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
         // The first of session a takes longest to begin.
         for (name, session, yields) in [("a1", "a", 9), ("a2", "a", 0), ("b1", "b", 3)] {
             let mut turn = requests.turn(session);
-            let order = std::sync::Arc::clone(&order);
+            let order = Arc::clone(&order);
             requests.push_short(Box::pin(async move {
                 turn.come().await;
                 for _ in 0..yields {

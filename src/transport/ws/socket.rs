@@ -395,7 +395,7 @@ mod tests {
         let mut socket = Socket::new(ours, Bytes::new(), LIMITS);
         let large = vec![b'x' ^ 1; 70_000];
         let mask = [1, 1, 1, 1];
-        let mut bytes = vec![0x01, 0x80 | 127];
+        let mut bytes = vec![0x01, 0x80 | 0x7f];
         bytes.extend(70_000_u64.to_be_bytes());
         bytes.extend(mask);
         bytes.extend(&large);
@@ -446,17 +446,18 @@ mod tests {
         check_refused(&[0xc1, 0x80, 0, 0, 0, 0], is_protocol).await;
         check_refused(&[0x83, 0x80, 0, 0, 0, 0], is_protocol).await;
         check_refused(&[0x09, 0x80, 0, 0, 0, 0], is_protocol).await;
-        let mut ping = vec![0x89, 0x80 | 126, 0, 126, 0, 0, 0, 0];
+        let mut ping = vec![0x89, 0x80 | 0x7e, 0, 126, 0, 0, 0, 0];
         ping.resize(8 + 126, 0);
         check_refused(&ping, is_protocol).await;
         check_refused(&[0x80, 0x80, 0, 0, 0, 0], is_protocol).await;
         // An overlong encoding, a surrogate, and half a character.
         for text in [&[0xc0, 0xaf][..], &[0xed, 0xa0, 0x80], &[0xe2, 0x82]] {
-            let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+            let length = u8::try_from(text.len()).unwrap();
+            let mut frame = vec![0x81, 0x80 | length, 0, 0, 0, 0];
             frame.extend(text);
             check_refused(&frame, is_not_utf8).await;
         }
-        let mut giant = vec![0x81, 0x80 | 127];
+        let mut giant = vec![0x81, 0x80 | 0x7f];
         giant.extend((u64::MAX >> 1).to_be_bytes());
         giant.extend([0; 4]);
         check_refused(&giant, is_too_large).await;

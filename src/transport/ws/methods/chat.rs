@@ -127,11 +127,11 @@ pub(super) fn abort(
         run_id: params.run_id,
     };
     let call = call.clone();
-    call.clone().change(turn, async move {
+    Ok(call.clone().change(turn, async move {
         let dispatch = &call.native.dispatch;
         let aborted = dispatch.chat_abort(&call.peer.caller, request).await;
         call.answer(aborted.map(|aborted| ChatAbortResult::new(&aborted.runs)))
-    })
+    }))
 }
 
 pub(super) fn inject(
@@ -148,14 +148,14 @@ pub(super) fn inject(
         label: params.label.map(|label| label.to_string()),
     };
     let call = call.clone();
-    call.clone().change(turn, async move {
+    Ok(call.clone().change(turn, async move {
         let dispatch = &call.native.dispatch;
         let injected = dispatch.chat_inject(&call.peer.caller, request).await;
         if let Ok(injected) = &injected {
             tell_injected(&call, injected);
         }
         call.answer(injected.map(|injected| ChatInjectResult::new(injected.id)))
-    })
+    }))
 }
 
 /// Shows an injected message to those who follow the session.

@@ -19,7 +19,7 @@ use crate::transport::ws::native::as_u64;
 use crate::transport::ws::rows;
 
 use super::system::as_usize;
-use super::{Call, Served};
+use super::{Call, Served, short};
 
 /// Entries a cursor may be behind before its owner is told to read everything again.
 const DELTA_MAX: u64 = 200;
@@ -50,7 +50,7 @@ pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
         after,
     };
     let call = call.clone();
-    call.clone().short(async move {
+    Ok(short(async move {
         match call
             .native
             .dispatch
@@ -60,7 +60,7 @@ pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
             Ok(history) => page(&call, &params, &history),
             Err(error) => call.refuse(&history_error(&call, &error)),
         }
-    })
+    }))
 }
 
 /// Clients ask again after a failure that names the method.
@@ -158,13 +158,11 @@ fn result(call: &Call, params: &ChatHistoryParams, history: &History) -> ChatHis
 
 /// The agent of a session, which need not exist.
 fn agent(call: &Call, history: &History) -> Option<AgentId> {
-    match &history.session {
-        Some(record) => Some(record.agent.clone()),
-        None => {
-            let resolved = call.native.dispatch.resolve_key(history.key.as_str(), None);
-            resolved.ok().map(|(_key, agent)| agent)
-        }
+    if let Some(record) = &history.session {
+        return Some(record.agent.clone());
     }
+    let resolved = call.native.dispatch.resolve_key(history.key.as_str(), None);
+    resolved.ok().map(|(_key, agent)| agent)
 }
 
 fn session_info(call: &Call, history: &History) -> Option<crate::protocol::row::SessionRow> {

@@ -50,7 +50,7 @@ pub(super) enum Served {
 }
 
 /// Carries out a request, or begins to.
-pub(super) fn serve(native: &Arc<Native>, open: &mut Open, request: Request) -> Served {
+pub(super) fn serve(native: &Arc<Native>, open: &mut Open, request: &Request) -> Served {
     let params = request.params.as_deref();
     let row = match admit(&open.peer, &request.method, params) {
         Ok(row) => row,
@@ -139,6 +139,11 @@ fn route(
     }
 }
 
+/// A request that only reads: it ends with the connection.
+fn short(work: impl Future<Output = Reply> + Send + 'static) -> Served {
+    Served::Short(Box::pin(async move { Done::from(work.await) }))
+}
+
 /// One call of a method, with everything its answer needs.
 #[derive(Clone)]
 struct Call {
@@ -187,15 +192,6 @@ impl Call {
         }
     }
 
-    /// A request that only reads: it ends with the connection.
-    fn short(
-        &self,
-        work: impl Future<Output = Reply> + Send + 'static,
-    ) -> Result<Served, ErrorBody> {
-        let work = async move { Done::from(work.await) };
-        Ok(Served::Short(Box::pin(work)))
-    }
-
     /// A request that changes something: once it was read it is carried out, whether or not the
     /// connection lives.
     fn detached(
@@ -217,16 +213,11 @@ impl Call {
     }
 
     /// A change of a session: it waits for the changes before it.
-    fn change(
-        &self,
-        mut turn: Turn,
-        work: impl Future<Output = Reply> + Send + 'static,
-    ) -> Result<Served, ErrorBody> {
-        let work = self.detached(async move {
+    fn change(&self, mut turn: Turn, work: impl Future<Output = Reply> + Send + 'static) -> Served {
+        Served::Short(self.detached(async move {
             turn.come().await;
             Done::from(work.await)
-        });
-        Ok(Served::Short(work))
+        }))
     }
 
     fn internal(&self) -> ErrorBody {

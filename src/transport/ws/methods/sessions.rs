@@ -22,13 +22,14 @@ use crate::transport::ws::rows;
 use crate::transport::ws::runs::Watch;
 use crate::transport::ws::viewer::SESSIONS_MAX;
 
-use super::{Call, Served};
+use super::{Call, Served, short};
 
 pub(super) fn list(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
     let params: SessionsListParams = call.params(params)?;
     let call = call.clone();
-    call.clone()
-        .short(async move { call.answer(read_list(&call, params).await) })
+    Ok(short(
+        async move { call.answer(read_list(&call, params).await) },
+    ))
 }
 
 async fn read_list(
@@ -72,7 +73,8 @@ async fn read_list(
     };
     let mut result = SessionsListResult::new(native.clock.now_ms(), page, defaults, rows);
     if call.peer.is_admin() {
-        result.path = native.dispatch.config().state_dir().as_ref().to_owned();
+        let place = native.dispatch.config().state_dir();
+        place.as_ref().clone_into(&mut result.path);
     }
     Ok(result)
 }
@@ -81,13 +83,13 @@ pub(super) fn resolve(call: &Call, params: Option<&RawValue>) -> Result<Served, 
     let params: SessionsResolveParams = call.params(params)?;
     params.name().map_err(|refusal| call.invalid(refusal))?;
     let call = call.clone();
-    call.clone().short(async move {
+    Ok(short(async move {
         match find(&call, &params).await {
             Ok(result) if call.is_v3() => call.ok(&result.for_v3()),
             Ok(result) => call.ok(&result),
             Err(error) => call.refuse(&error),
         }
-    })
+    }))
 }
 
 async fn find(
@@ -185,11 +187,11 @@ pub(super) fn reset(
         expected_session_id: params.expected_session_id,
     };
     let call = call.clone();
-    call.clone().change(turn, async move {
+    Ok(call.clone().change(turn, async move {
         let dispatch = &call.native.dispatch;
         let record = dispatch.sessions_reset(&call.peer.caller, request).await;
         call.answer(record.map(|record| entry(&call, &record)))
-    })
+    }))
 }
 
 pub(super) fn delete(
@@ -200,10 +202,10 @@ pub(super) fn delete(
     let params: SessionsDeleteParams = call.params(params)?;
     let turn = open.requests.turn(&params.key);
     let call = call.clone();
-    call.clone().change(turn, async move {
+    Ok(call.clone().change(turn, async move {
         let deleted = carry_out_delete(&call, params).await;
         call.answer(deleted.map(|(key, deleted)| SessionsDeleteResult::new(&key, deleted)))
-    })
+    }))
 }
 
 async fn carry_out_delete(
@@ -243,17 +245,17 @@ pub(super) fn patch(
         settings: params.settings(),
     };
     let call = call.clone();
-    call.clone().change(turn, async move {
+    Ok(call.clone().change(turn, async move {
         let dispatch = &call.native.dispatch;
         let agent = params.agent_id.as_deref();
         let caller = &call.peer.caller;
         let record = dispatch
             .sessions_patch(caller, &params.key, agent, patch)
             .await;
-        let path = dispatch.config().state_dir();
-        let shown = if call.peer.is_admin() { &*path } else { "" };
+        let place = dispatch.config().state_dir();
+        let shown = if call.peer.is_admin() { &*place } else { "" };
         call.answer(record.map(|record| entry(&call, &record).with_path(shown)))
-    })
+    }))
 }
 
 fn entry(call: &Call, record: &SessionRecord) -> SessionEntryResult {
@@ -282,10 +284,10 @@ pub(super) fn subscribe(
         return Ok(Served::Now(call.ok(&SubscribeResult::sessions(None))));
     }
     let call = call.clone();
-    call.clone().short(async move {
+    Ok(short(async move {
         let list = read_list(&call, params).await;
         call.answer(list.map(|list| SubscribeResult::sessions(Some(list))))
-    })
+    }))
 }
 
 pub(super) fn subscribe_messages(

@@ -20,7 +20,7 @@ use crate::protocol::{Bounded, ErrorBody};
 use crate::transport::ws::native::{Health, as_ms};
 use crate::transport::ws::{rows, watch};
 
-use super::{Call, Served};
+use super::{Call, Served, short};
 
 /// Sessions per agent in `status`.
 const RECENT_MAX: u32 = 10;
@@ -32,12 +32,12 @@ pub(super) fn health(call: &Call, params: Option<&RawValue>) -> Result<Served, E
         return Ok(Served::Now(call.ok(form(call, &health))));
     }
     let call = call.clone();
-    call.clone().short(async move {
+    Ok(short(async move {
         match watch::take_health(&call.native).await {
             Ok(health) => call.ok(form(&call, &health)),
             Err(error) => call.refuse(&call.error(&error)),
         }
-    })
+    }))
 }
 
 /// The form of a snapshot this caller may see.
@@ -52,8 +52,7 @@ fn form<'a>(call: &Call, health: &'a Health) -> &'a Arc<RawValue> {
 pub(super) fn status(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
     let _params: StatusParams = call.params(params)?;
     let call = call.clone();
-    call.clone()
-        .short(async move { call.answer(read_status(&call).await) })
+    Ok(short(async move { call.answer(read_status(&call).await) }))
 }
 
 async fn read_status(call: &Call) -> Result<StatusResult, DispatchError> {
