@@ -1,7 +1,7 @@
 //! The command line: flags, the environment, what is printed, and how the process ends.
 //!
-//! The only code that prints, sets up logging, handles signals and builds the runtime. Answers go to
-//! standard output and everything else to standard error; a closed stream is no reason to fail.
+//! The only code that prints, sets up logging, handles signals and builds the runtime. Answers go
+//! to standard output and everything else to standard error; a closed stream is no reason to fail.
 
 mod args;
 mod configure;

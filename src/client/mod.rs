@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! Pings are answered and silence is noticed by the driver. Whether to connect again after an end is
-//! the caller's choice. Knows nothing of what methods mean.
+//! Pings are answered and silence is noticed by the driver. Whether to connect again after an end
+//! is the caller's choice. Knows nothing of what methods mean.
 
 mod driver;
 mod error;

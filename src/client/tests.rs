@@ -1,3 +1,5 @@
+//! Tests of the client against a scripted gateway.
+
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::future::Future;

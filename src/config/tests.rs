@@ -1,3 +1,5 @@
+//! Tests of loading: every message, and what reaches which module.
+
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,

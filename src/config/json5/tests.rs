@@ -1,3 +1,5 @@
+//! Tests of the reader: tables, and texts nobody wrote.
+
 #![allow(
     clippy::unwrap_used,
     clippy::string_slice,
