@@ -34,8 +34,7 @@ pub(super) struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Start with the HTTP endpoint enabled, try both sides once, show how to call it, keep
-    /// serving.
+    /// Start with the HTTP endpoint enabled, try both sides, show how to call it, keep serving.
     Quickstart(QuickstartArgs),
     /// Run the gateway.
     Gateway(GatewayArgs),

@@ -206,23 +206,33 @@ fn how_to_call(address: SocketAddr, secret: Option<&str>) -> String {
         None => "\nno token is needed\n".to_owned(),
     };
     let base = format!("http://{address}/v1");
-    let quoted = shell_quoted(token);
+    let curl_body = r#"{"model":"openclaw","messages":[{"role":"user","content":"hi"}]}"#;
+    let python = format!(
+        "from openai import OpenAI\n\
+         client = OpenAI(base_url=\"{base}\", api_key={token:?})\n\
+         answer = client.chat.completions.create(model=\"openclaw\", \
+         messages=[{{\"role\": \"user\", \"content\": \"hi\"}}])\n\
+         print(answer.choices[0].message.content)"
+    );
+    let node = format!(
+        "import OpenAI from \"openai\";\n\
+         const client = new OpenAI({{ baseURL: \"{base}\", apiKey: {token:?} }});\n\
+         const answer = await client.chat.completions.create({{ model: \"openclaw\", \
+         messages: [{{ role: \"user\", content: \"hi\" }}] }});\n\
+         console.log(answer.choices[0].message.content);"
+    );
+    let bearer = shell_quoted(&format!("Authorization: Bearer {token}"));
     format!(
         "{secret_line}\n\
-         curl -sS {base}/chat/completions -H 'Authorization: Bearer '{quoted} \
-         -H 'Content-Type: application/json' \
-         -d '{{\"model\":\"openclaw\",\
-         \"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'\n\n\
-         python: from openai import OpenAI; \
-         print(OpenAI(base_url=\"{base}\", api_key={token:?}).chat.completions.create(\
-         model=\"openclaw\", messages=[{{\"role\": \"user\", \"content\": \"hi\"}}])\
-         .choices[0].message.content)\n\n\
-         node: import OpenAI from \"openai\"; \
-         console.log((await new OpenAI({{ baseURL: \"{base}\", apiKey: {token:?} }})\
-         .chat.completions.create({{ model: \"openclaw\", \
-         messages: [{{ role: \"user\", content: \"hi\" }}] }})).choices[0].message.content)\n\n\
-         clawport agent -m hi --url ws://{address} --token {quoted}\n\n\
-         Ctrl-C stops it.\n"
+         curl -sS {base}/chat/completions -H {bearer} -H 'Content-Type: application/json' -d {}\n\n\
+         python3 -c {}\n\n\
+         node --input-type=module -e {}\n\n\
+         clawport agent -m hi --url ws://{address} --token {}\n\n\
+         Ctrl-C stops it.\n",
+        shell_quoted(curl_body),
+        shell_quoted(&python),
+        shell_quoted(&node),
+        shell_quoted(token),
     )
 }
 
@@ -240,11 +250,14 @@ mod tests {
         let address = "127.0.0.1:18789".parse().unwrap();
         let lines = how_to_call(address, Some("it's"));
         assert!(lines.contains("token: it's\n"), "{lines}");
-        assert!(lines.contains(r"Bearer ''it'\''s'"), "{lines}");
+        assert!(
+            lines.contains(r"'Authorization: Bearer it'\''s'"),
+            "{lines}"
+        );
         for part in [
             "curl -sS http://127.0.0.1:18789/v1/chat/completions",
-            "python:",
-            "node:",
+            "python3 -c '",
+            "node --input-type=module -e '",
         ] {
             assert!(lines.contains(part), "{part} in {lines}");
         }

@@ -92,8 +92,7 @@ impl LogView for Ring {
 }
 
 impl Lines {
-    /// The lines after a byte position, as many of the newest ones as fit, and whether some did
-    /// not.
+    /// The lines after a byte position, as many of the newest as fit, and whether some did not.
     fn after(&self, cursor: Option<u64>, query: LogTailQuery) -> (Vec<String>, bool) {
         let from = cursor.unwrap_or(self.dropped_bytes);
         let mut end = self.dropped_bytes + as_u64(self.kept_bytes);

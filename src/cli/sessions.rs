@@ -105,7 +105,15 @@ fn export(
         Ok(()) => Ok(()),
         // Whoever read the export has seen enough.
         Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(context.fail(&error)),
+        Err(error) => {
+            let failure = context.fail(&error);
+            if let ExportError::NotFound(_) = error {
+                context
+                    .output
+                    .hint("`clawport sessions list` shows the keys there are");
+            }
+            Err(failure)
+        }
     }
 }
 

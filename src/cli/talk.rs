@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::args::{AgentArgs, CallArgs, HealthArgs};
 use super::remote::{refused, target, with_client};
+use super::serve::Signals;
 use super::{Context, Failure};
 use crate::client::{Client, Event, Events, Received, RequestError};
 use crate::ids::{IdSource, SystemIds};
@@ -62,10 +63,10 @@ pub(super) fn health(context: Context<'_>, args: HealthArgs) -> Result<(), Failu
         let agents = health.agents.len();
         let sessions = health.sessions.count;
         let version = &hello.server.version;
+        let protocol = hello.protocol;
         context.output.answer_line(&format!(
-            "ok: {url}, protocol {}, compatible with {version}, {agents} agents, \
-             {sessions} sessions",
-            hello.protocol
+            "ok: {url}, protocol {protocol}, compatible with {version}, \
+             agents: {agents}, sessions: {sessions}"
         ));
         Ok(())
     })
@@ -124,6 +125,7 @@ struct Printed {
 
 impl Turn<'_> {
     async fn run(&self, client: &Client, mut events: Events) -> Result<(), Failure> {
+        let mut signals = Signals::new().map_err(|error| self.context.fail(&error))?;
         let params = self.params();
         let mut answer = std::pin::pin!(client.request_final("agent", &params));
         let mut printed = Printed::default();
@@ -131,9 +133,7 @@ impl Turn<'_> {
         loop {
             tokio::select! {
                 biased;
-                _interrupt = tokio::signal::ctrl_c() => {
-                    return self.abort(client, answer).await;
-                }
+                () = signals.next() => return self.abort(client, answer, &mut signals).await,
                 received = events.next(), if more => match received {
                     Some(Received::Event(event)) => self.show_event(&event, &mut printed),
                     // The next event carries the whole text again.
@@ -146,10 +146,13 @@ impl Turn<'_> {
     }
 
     fn params(&self) -> Value {
-        let mut params = json!({ "message": self.message, "idempotencyKey": self.run_id });
+        let mut params = json!({
+            "message": self.message,
+            "idempotencyKey": self.run_id,
+            "sessionKey": self.session(),
+        });
         let optional = [
             ("agentId", self.agent.as_deref().map(Value::from)),
-            ("sessionKey", self.session_key.as_deref().map(Value::from)),
             ("timeout", self.timeout.map(Value::from)),
         ];
         if let Value::Object(members) = &mut params {
@@ -161,7 +164,8 @@ impl Turn<'_> {
         params
     }
 
-    /// The session the run is in, as the gateway will read it.
+    /// The session of the run: without a key the main one of the agent, so that a conversation goes
+    /// on from one command to the next.
     fn session(&self) -> String {
         match (&self.session_key, &self.agent) {
             (Some(key), _) => key.clone(),
@@ -223,9 +227,13 @@ impl Turn<'_> {
         &self,
         client: &Client,
         answer: impl Future<Output = Result<Box<RawValue>, RequestError>>,
+        signals: &mut Signals,
     ) -> Result<(), Failure> {
         self.context.output.say("\naborting the run\n");
-        let params = json!({ "sessionKey": self.session(), "runId": self.run_id });
+        let mut params = json!({ "sessionKey": self.session(), "runId": self.run_id });
+        if let (Value::Object(members), Some(agent)) = (&mut params, &self.agent) {
+            members.insert("agentId".to_owned(), agent.as_str().into());
+        }
         let stopping = async {
             if let Err(error) = client.request("chat.abort", &params).await {
                 refused(self.context, &error);
@@ -235,7 +243,7 @@ impl Turn<'_> {
         };
         tokio::select! {
             biased;
-            _second = tokio::signal::ctrl_c() => {}
+            () = signals.next() => {}
             () = stopping => {}
         }
         Err(Failure::Failed)

@@ -56,7 +56,7 @@ pub enum ConnectError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Disconnect {
     /// The gateway closed it.
-    #[error("closed by the gateway ({code}){}", told(.reason.as_deref()))]
+    #[error("closed by the gateway ({code}){}", because(.reason.as_deref()))]
     Closed {
         /// The close code; 1005 when none was sent, 1006 when the socket just ended.
         code: u16,
@@ -78,6 +78,10 @@ pub enum Disconnect {
     /// The driver was dropped.
     #[error("the connection was given up")]
     Abandoned,
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 /// Why a request came to nothing.
@@ -139,8 +143,3 @@ impl fmt::Display for RemoteError {
 }
 
 impl std::error::Error for RemoteError {}
-
-/// What is added to a message about a close that gave its reason.
-fn told(reason: Option<&str>) -> String {
-    reason.map_or_else(String::new, |reason| format!(": {reason}"))
-}

@@ -1,4 +1,4 @@
-//! The client against a peer that plays the gateway, good and bad.
+//! Tests of the client against a scripted gateway.
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 

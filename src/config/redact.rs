@@ -1,7 +1,6 @@
 //! Which strings of a configuration are secrets, by the names of their keys.
 //!
-//! Errs on the side of hiding. Sections we do not use count as well: they hold the secrets of
-//! others.
+//! Errs on the side of hiding. Sections we do not use count as well: they hold secrets of others.
 
 use super::source::{Sources, Span};
 use super::value::{Kind, Value};

@@ -1,4 +1,4 @@
-//! Whole files against the configuration or the report they must give.
+//! Tests of loading: every message, and what reaches which module.
 
 #![allow(
     clippy::unwrap_used,

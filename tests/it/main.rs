@@ -11,6 +11,9 @@
 )]
 
 mod authorization;
+mod cli_commands;
+mod cli_gateway;
+mod cli_quickstart;
 mod curl;
 mod discovery;
 mod document;

@@ -1,4 +1,4 @@
-//! The reader against texts that are right, wrong and arbitrary.
+//! Tests of the reader: tables, and texts nobody wrote.
 
 #![allow(
     clippy::unwrap_used,

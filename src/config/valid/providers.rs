@@ -206,7 +206,7 @@ fn entry(provider: &str, model: &RawModel) -> ModelEntry {
     }
 }
 
-/// Checks a model server. What keeps runs from using it but not the gateway from starting comes
+/// Checks a model server. What keeps runs from using it, but not the gateway from starting, comes
 /// back as the reason they fail with.
 fn server(
     raw: &RawProvider,

@@ -1,6 +1,7 @@
 //! What the integration tests share: a gateway put together from its parts, an agent that does what
 //! a test tells it, and a client that shows every byte.
 
+pub(crate) mod cli;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod mock;
