@@ -203,11 +203,9 @@ impl ApiError {
         )
     }
 
-    /// The agent may not use that model.
-    pub fn model_not_allowed(model: &str, agent: &str) -> Self {
-        Self::invalid(format!(
-            "Model '{model}' is not allowed for agent '{agent}'."
-        ))
+    /// `x-openclaw-model` names a model nobody has configured.
+    pub fn unknown_model(model: &str) -> Self {
+        Self::with_status(404, format!("Unknown model: {model}."))
     }
 
     /// The session key is reserved.

@@ -312,7 +312,7 @@ async fn without_a_default_agent_one_must_be_named() {
 }
 
 #[tokio::test]
-async fn a_model_override_reaches_the_agent_when_it_is_allowed() {
+async fn a_model_override_reaches_the_agent_when_it_is_configured() {
     let (agent, mut puppet) = Puppet::new();
     let rig = Rig::start(RigConfig::with_agent(agent)).await;
     let mut connection = rig.connect().await;
@@ -326,11 +326,8 @@ async fn a_model_override_reaches_the_agent_when_it_is_allowed() {
     let refused = connection
         .ask(chat_with(&[("x-openclaw-model", "nope/nope")], HI))
         .await;
-    assert_eq!(refused.status(), 400);
-    assert_eq!(
-        refused.message(),
-        "Model 'nope/nope' is not allowed for agent 'main'."
-    );
+    assert_eq!(refused.status(), 404);
+    assert_eq!(refused.message(), "Unknown model: nope/nope.");
 }
 
 #[tokio::test]

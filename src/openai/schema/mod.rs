@@ -132,7 +132,7 @@ const CHAT_ERRORS: [(&str, &str); 13] = [
         "403",
         "A scope is missing, or forwarding headers came from an untrusted peer.",
     ),
-    ("404", "The model server does not know the model."),
+    ("404", "Nobody knows the model asked for."),
     ("408", "The body did not arrive in time."),
     ("409", "The idempotency key belongs to another request."),
     (

@@ -237,9 +237,8 @@ impl From<DispatchError> for Refused {
             DispatchError::MissingScope(scope) => ApiError::missing_scope(scope.as_str()),
             DispatchError::UnknownAgent(id) => ApiError::unknown_agent(id),
             DispatchError::NoDefaultAgent(_) => ApiError::no_default_agent(),
-            DispatchError::ModelNotAllowed { model, agent } => {
-                ApiError::model_not_allowed(model, agent.as_str())
-            }
+            // Every configured model may be asked for, so this one is not configured.
+            DispatchError::ModelNotAllowed { model, .. } => ApiError::unknown_model(model),
             DispatchError::ReservedKey => ApiError::reserved_session_key(),
             DispatchError::EmptyMessage => RequestError::NoMessage.into(),
             DispatchError::Draining | DispatchError::Stopped => ApiError::restarting(),
