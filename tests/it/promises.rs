@@ -109,6 +109,7 @@ impl Unruly {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "an item of a stream of results")]
 fn said(text: &str) -> Result<Event, RunError> {
     Ok(Event::Text(text.to_owned()))
 }

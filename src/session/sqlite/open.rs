@@ -195,9 +195,9 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the database of a locked state directory, brings it to this version and takes the next epoch,
-/// which is stored with the first commit: a process that never writes leaves no trace, and opening
-/// does not wait for the disk.
+/// Opens the database of a locked state directory, brings it to this version and takes the next
+/// epoch, which is stored with the first commit: a process that never writes leaves no trace, and
+/// opening does not wait for the disk.
 pub(super) fn open(lock: File, place: Place) -> Result<Opened, OpenError> {
     check_header(&place.file)?;
     let store = |error: StepError| store_error(&place.file, error);

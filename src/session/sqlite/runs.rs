@@ -20,8 +20,8 @@ use super::rows::{
 use super::target::{Head, entry_rows};
 use super::writer::Tx;
 
-/// Runs of one wire id that are looked at for an idempotency key. A principal makes a new one only when
-/// the key of its last one is over, so this many would have to be of different principals.
+/// Runs of one wire id that are looked at for an idempotency key. A principal makes a new one only
+/// when the key of its last one is over, so this many would have to be of different principals.
 const SAME_DIGEST_MAX: u32 = 256;
 
 /// [`crate::session::ledger::BeginRun`], its entries already text.
@@ -76,7 +76,8 @@ fn insert(
         "INSERT INTO run (run_id, wire_id, wire_digest, session, key, agent, front, principal, \
          transcript, session_id, idempotency, key_digest, fingerprint, accepted_at_ms, \
          started_at_ms, first_n, inputs, last_n, waiting, resume) VALUES \
-         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+         ?20)",
     )?;
     let scope = run.idempotency.as_ref();
     insert.execute(params![
@@ -154,8 +155,8 @@ fn newest_with_key(
     Ok(None)
 }
 
-/// The digest that tells one idempotency key from another: of operation, principal and key, each with
-/// its length.
+/// The digest that tells one idempotency key from another: of operation, principal and key, each
+/// with its length.
 fn scope_digest(scope: &IdempotencyScope) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in [scope.operation, &scope.principal, &scope.key] {

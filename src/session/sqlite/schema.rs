@@ -1,9 +1,10 @@
 //! The tables, and how a file of an older version becomes one of this version.
 //!
-//! Tables that grow are rowid tables, so new rows go to the end of the file; what they are looked up
-//! by is in an index beside them. Nothing is clustered by session: that would make every commit touch
-//! one page per session. Every index whose order is not the order of time costs each run a page, so
-//! there are few, and what only an operator asks for (the runs of one session) is found by looking.
+//! Tables that grow are rowid tables, so new rows go to the end of the file; what they are looked
+//! up by is in an index beside them. Nothing is clustered by session: that would make every commit
+//! touch one page per session. Every index whose order is not the order of time costs each run a
+//! page, so there are few, and what only an operator asks for (the runs of one session) is found by
+//! looking.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -74,8 +75,8 @@ CREATE TABLE entry (
 CREATE UNIQUE INDEX entry_n ON entry (transcript, n);
 
 -- A run is found by a short digest of its wire id, which is also its idempotency key unless
--- `key_digest` is set. `idempotency` is the digest of operation, principal and key. While a run waits,
--- its input is in `waiting`; once placed, it and the answer are the entries from `first_n` to
+-- `key_digest` is set. `idempotency` is the digest of operation, principal and key. While a run
+-- waits, its input is in `waiting`; once placed, it and the answer are the entries from `first_n` to
 -- `last_n`, among which there may be entries of others.
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
