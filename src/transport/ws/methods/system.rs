@@ -27,10 +27,12 @@ const RECENT_MAX: u32 = 10;
 
 pub(super) fn health(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
     let params: HealthParams = call.params(params)?;
-    if params.probe != Some(true) {
-        let health = call.native.health.read();
+    let health = call.native.health.read();
+    // Right after the start there is no snapshot yet.
+    if params.probe != Some(true) && health.full.get() != "{}" {
         return Ok(Served::Now(call.ok(form(call, &health))));
     }
+    drop(health);
     let call = call.clone();
     Ok(short(async move {
         match watch::take_health(&call.native).await {
