@@ -2,6 +2,8 @@
 //!
 //! Errs on the side of hiding. Sections we do not use count as well: they hold secrets of others.
 
+use std::ops::Range;
+
 use super::source::{Sources, Span};
 use super::value::{Kind, Value};
 use super::vars;
@@ -69,6 +71,71 @@ fn has_user_info(text: &str) -> bool {
     authority.is_some_and(|authority| authority.contains('@'))
 }
 
+/// Where secrets may be written in a text that is not JSON5, judged by what stands before a colon.
+pub(super) fn likely(text: &str) -> Vec<Range<usize>> {
+    text.match_indices(':')
+        .filter(|(colon, _)| key_before(text, *colon).is_some_and(is_secret))
+        .flat_map(|(colon, _)| values_after(text, colon + 1))
+        .collect()
+}
+
+/// The key that ends before a colon, quotes and space left out.
+fn key_before(text: &str, colon: usize) -> Option<&str> {
+    let before = text.get(..colon)?.trim_end();
+    let before = before.trim_end_matches(['"', '\'']);
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '.');
+    let start = before.trim_end_matches(is_part).len();
+    before.get(start..)
+}
+
+/// The value that begins at `start`: a string, a word, or every string of a list or object.
+fn values_after(text: &str, start: usize) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut depth = 0_usize;
+    let mut cursor = start;
+    while let Some(c) = text.get(cursor..).and_then(|rest| rest.chars().next()) {
+        let rest = text.get(cursor..).unwrap_or_default();
+        let length = match c {
+            '"' | '\'' => quoted_length(rest, c),
+            '{' | '[' => {
+                depth += 1;
+                1
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                1
+            }
+            c if c.is_whitespace() || matches!(c, ',' | ':') => c.len_utf8(),
+            _ => rest
+                .find(|c: char| c.is_whitespace() || "{}[],:\"'".contains(c))
+                .unwrap_or(rest.len()),
+        };
+        let is_value = length > 1 || !matches!(c, '{' | '[' | '}' | ']' | ',' | ':');
+        if is_value && !c.is_whitespace() {
+            found.push(cursor..cursor + length);
+        }
+        cursor += length;
+        let complete = depth == 0 && (is_value || matches!(c, '}' | ']' | ','));
+        if complete && !c.is_whitespace() {
+            break;
+        }
+    }
+    found
+}
+
+/// The length of a string with its quotes, or of what is left of its line.
+fn quoted_length(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (offset, c) in text.char_indices().skip(1) {
+        match c {
+            '\n' | '\r' => return offset,
+            c if c == quote && !escaped => return offset + 1,
+            c => escaped = c == '\\' && !escaped,
+        }
+    }
+    text.len()
+}
+
 /// A text with `replace` applied to each of the spans in `file`; spans do not overlap.
 pub(super) fn replaced(text: &str, spans: &[Span], replace: impl Fn(&str) -> String) -> String {
     let mut spans: Vec<&Span> = spans.iter().collect();
@@ -121,6 +188,28 @@ mod tests {
             "{proxy: 'http://me:pw@host/x', url: 'http://host/@x'}",
             "{proxy: #, url: 'http://host/@x'}",
         );
+    }
+
+    #[track_caller]
+    fn check_likely(text: &str, expected: &[&str]) {
+        let found: Vec<_> = likely(text).into_iter().map(|at| &text[at]).collect();
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn secrets_in_broken_text_are_found_by_what_stands_before_them() {
+        check_likely("token: 'a' b", &["'a'"]);
+        check_likely("{ \"botToken\" : \"a\\\"b\" } x", &["\"a\\\"b\""]);
+        check_likely("password: hunter2, port: 1", &["hunter2"]);
+        check_likely("token:\n  'open\nport: 1", &["'open"]);
+        check_likely(
+            "env: { A: 'x', B: [\"y\"] }, port: 'z'",
+            &["A", "'x'", "B", "\"y\""],
+        );
+        check_likely("secrets: [", &[]);
+        check_likely("apiKey: é\u{1F600}", &["é\u{1F600}"]);
+        check_likely("port: 1, mode: 'token', url: 'http://x'", &[]);
+        check_likely("token:", &[]);
     }
 
     #[test]

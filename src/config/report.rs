@@ -1,9 +1,11 @@
 //! What is wrong with a configuration, as people and programs read it.
 
+use std::ops::Range;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as Header, Renderer, Snippet};
 use serde::Serialize;
 
-use super::problem::{Origin, Problem, Severity};
+use super::problem::{Fault, Origin, Problem, Severity};
 use super::redact;
 use super::source::{Place, Source, Sources, Span};
 
@@ -14,6 +16,8 @@ pub struct Report {
     sources: Sources,
     /// What must not be shown of the sources.
     secrets: Vec<Span>,
+    /// Whether a text is not JSON5, so that not all of its secrets are known.
+    is_broken: bool,
 }
 
 /// Whether a report is written with colours.
@@ -51,7 +55,10 @@ impl Report {
             .into_iter()
             .partition(|problem| problem.fault.severity() == Severity::Error);
         errors.extend(warnings);
+        let is_syntax =
+            |problem: &Problem| matches!(problem.fault, Fault::Syntax(_) | Fault::NotAnObject(_));
         Self {
+            is_broken: errors.iter().any(is_syntax),
             problems: errors,
             sources,
             secrets,
@@ -107,7 +114,13 @@ impl Report {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let title = title(problem);
+        let path = problem.path.to_string();
+        let message = self.message(problem);
+        let title = if path.is_empty() {
+            message
+        } else {
+            format!("{path}: {message}")
+        };
         let mut group = level
             .primary_title(title.as_str())
             .elements(Vec::<Header<'_>>::new());
@@ -148,15 +161,33 @@ impl Report {
             .iter()
             .filter(|secret| secret.file == span.file);
         let secrets: Vec<Span> = secrets.copied().collect();
-        redact::replaced(source.text(), &secrets, |secret| {
-            secret
-                .chars()
-                .map(|c| match c {
-                    '"' | '\'' | '\n' | '\r' => c.to_string(),
-                    other => "*".repeat(other.len_utf8()),
-                })
-                .collect()
-        })
+        let text = redact::replaced(source.text(), &secrets, overwritten);
+        let likely = redact::likely(&text).into_iter();
+        // What cannot be read has no known secrets, so those that look like some are hidden too.
+        let file = span.file;
+        let likely: Vec<Span> = likely
+            .filter(|_| self.is_broken)
+            .map(|Range { start, end }| Span { file, start, end })
+            .collect();
+        redact::replaced(&text, &likely, overwritten)
+    }
+
+    /// What is wrong, without quoting what may be a secret.
+    fn message(&self, problem: &Problem) -> String {
+        let (Fault::Syntax(error), Origin::Text { span, .. }) = (&problem.fault, &problem.origin)
+        else {
+            return problem.fault.to_string();
+        };
+        let source = self.sources.get(span.file);
+        let hidden = source.is_some_and(|source| {
+            let mut likely = redact::likely(source.text()).into_iter();
+            likely.any(|at| at.start <= span.start && span.start < at.end)
+        });
+        if hidden {
+            error.without_text().to_owned()
+        } else {
+            error.to_string()
+        }
     }
 
     fn entry(&self, problem: &Problem) -> Entry {
@@ -175,7 +206,7 @@ impl Report {
                 Severity::Warning => "warning",
             },
             key: problem.path.to_string(),
-            message: problem.fault.to_string(),
+            message: self.message(problem),
             file,
             line: number(|place| place.line),
             column: number(|place| place.column),
@@ -183,11 +214,11 @@ impl Report {
     }
 }
 
-fn title(problem: &Problem) -> String {
-    let path = problem.path.to_string();
-    if path.is_empty() {
-        problem.fault.to_string()
-    } else {
-        format!("{path}: {}", problem.fault)
-    }
+/// A secret, byte for byte, as stars; lines and quotes stay.
+fn overwritten(secret: &str) -> String {
+    let star = |c: char| match c {
+        '"' | '\'' | '\n' | '\r' => c.to_string(),
+        other => "*".repeat(other.len_utf8()),
+    };
+    secret.chars().map(star).collect()
 }

@@ -6,6 +6,7 @@
     reason = "tests may panic, and tables are long"
 )]
 
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::problem::Severity;
@@ -938,6 +939,24 @@ warning: gateway.auth.token: the secret is shorter than 8 characters and easily 
 }
 
 #[test]
+fn a_secret_without_quotes_is_not_repeated() {
+    let setup = Setup::new("{gateway: {auth: {token: hunter2, password: 0x }}}");
+    let shown = setup.load().unwrap_err().render(Colour::Off);
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("0x"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("unknown word; a string needs quotes"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("not a number; a string needs quotes"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn reports_name_flags_and_show_the_first_of_two_keys() {
     let setup = Setup::new("{store: {}, store: {}}").env(env::PORT, "x");
     let shown = setup.load().unwrap_err().render(Colour::Off);
@@ -980,4 +999,42 @@ fn many_problems_are_bounded() {
         "{}",
         problems[0]
     );
+}
+
+proptest! {
+    /// The reader's own tests show that it copes with any text; here everything after it does too,
+    /// up to the picture of the line.
+    #[test]
+    fn no_file_makes_loading_or_showing_panic(
+        parts in prop::collection::vec(
+            prop_oneof![
+                Just("{"), Just("}"), Just("["), Just("]"), Just(":"), Just(","), Just("'"),
+                Just("\\"), Just("\n"), Just("\r\n"), Just("\t"), Just("// é\n"),
+                Just("gateway: {"), Just("port: "), Just("prot: "), Just("auth: {"),
+                Just("token: 'hunter2'"), Just("token: 'é\u{1F600}'"), Just("agents: {"),
+                Just("list: ["), Just("{id: 'a'}"), Just("models: {"), Just("providers: {"),
+                Just("model: 'sim/echo'"), Just("$include: "), Just("'openclaw.json'"),
+                Just("${NONE}"), Just("env: {"), Just("channels: {"), Just("1"), Just("-5"),
+                Just("true"), Just("null"), Just("日本"), Just("\u{2028}"), Just("\u{1b}[31m"),
+            ],
+            0..40,
+        )
+    ) {
+        let setup = Setup::new(&parts.concat());
+        let report = match setup.load() {
+            Ok(loaded) => {
+                prop_assert_eq!(loaded.report.count(Severity::Error), 0);
+                loaded.report
+            }
+            Err(report) => {
+                prop_assert!(report.count(Severity::Error) > 0);
+                report
+            }
+        };
+        let shown = report.render(Colour::Off);
+        prop_assert!(!shown.contains("hunter2"), "{shown}");
+        let listed = report.entries();
+        let every = listed.iter().all(|entry| entry.line.is_none() == entry.column.is_none());
+        prop_assert!(every, "{listed:?}");
+    }
 }

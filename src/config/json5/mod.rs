@@ -69,6 +69,27 @@ pub enum SyntaxError {
     TooMany,
 }
 
+impl SyntaxError {
+    /// What is wrong, without quoting the text.
+    pub const fn without_text(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "the file is too large",
+            Self::TooDeep => "nested too deeply",
+            Self::Empty => "expected a value, found the end of the file",
+            Self::Unexpected { .. } => "unexpected text",
+            Self::NotClosed(_) => "this is not closed",
+            Self::Trailing => "unexpected text after the end of the value",
+            Self::Word(_) => "unknown word; a string needs quotes",
+            Self::BadNumber(_) => "not a number; a string needs quotes",
+            Self::NotFinite(_) => "not a finite number",
+            Self::BadEscape => "unknown escape sequence",
+            Self::LoneSurrogate => "half of a surrogate pair",
+            Self::DuplicateKey(_) => "the key stands twice",
+            Self::TooMany => "too many errors; the rest of the file was not read",
+        }
+    }
+}
+
 /// A syntax error and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
