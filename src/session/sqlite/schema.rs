@@ -76,8 +76,8 @@ CREATE UNIQUE INDEX entry_n ON entry (transcript, n);
 
 -- A run is found by a short digest of its wire id, which is also its idempotency key unless
 -- `key_digest` is set. `idempotency` is the digest of operation, principal and key. While a run
--- waits, its input is in `waiting`; once placed, it and the answer are the entries from `first_n` to
--- `last_n`, among which there may be entries of others.
+-- waits, its input is in `waiting`; once placed, it and the answer are the entries from `first_n`
+-- to `last_n`, among which there may be entries of others.
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     run_id BLOB NOT NULL UNIQUE,
