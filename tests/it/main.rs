@@ -14,6 +14,7 @@ mod authorization;
 mod cli_commands;
 mod cli_gateway;
 mod cli_quickstart;
+mod crash;
 mod curl;
 mod discovery;
 mod document;
