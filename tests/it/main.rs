@@ -33,5 +33,6 @@ mod native_events;
 mod native_methods;
 mod promises;
 mod restart;
+mod soak;
 mod support;
 mod ws_runs;
