@@ -148,6 +148,7 @@ enum Step {
     Done(Done),
     Turn(Result<Turn, SocketError>),
     Feed,
+    Lost,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -294,14 +295,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             },
             Stage::Open(open) => {
                 let may_read = has_room && open.requests.has_room();
-                let is_fed = open.batch.is_empty() && has_room;
+                let is_empty = open.batch.is_empty();
                 tokio::select! {
                     biased;
                     close = handle.asked() => Step::Asked(close),
                     () = timer.fired() => Step::Timer,
                     done = open.requests.next() => Step::Done(done),
                     turn = socket.turn(may_read) => Step::Turn(turn),
-                    () = open.cursor.ready(), if is_fed => Step::Feed,
+                    step = news(&mut open.cursor, is_empty, has_room) => step,
                 }
             }
         }
@@ -329,6 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Step::Turn(Ok(Turn::Written)) => self.note_written(),
             Step::Turn(Err(error)) => return Some(self.handle_broken(&error)),
             Step::Feed => {}
+            Step::Lost => self.machine.close(Close::SlowConsumer),
         }
         None
     }
@@ -499,6 +501,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if tokio::time::timeout(CLOSE_GRACE, goodbye).await.is_err() {
             tracing::trace!(connection_id = %id, "the peer did not say goodbye");
         }
+    }
+}
+
+/// Waits until the feed has something to hand on; without room, until it lost something.
+async fn news(cursor: &mut Cursor<Event>, is_empty: bool, has_room: bool) -> Step {
+    if !has_room {
+        cursor.lost().await;
+        Step::Lost
+    } else if is_empty {
+        cursor.ready().await;
+        Step::Feed
+    } else {
+        std::future::pending().await
     }
 }
 

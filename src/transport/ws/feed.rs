@@ -193,10 +193,29 @@ impl<T: Weigh> Cursor<T> {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Waits until something was lost to a reader that takes nothing for the time being.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn lost(&mut self) {
+        loop {
+            self.watcher.mark_unchanged();
+            if self.feed.lock().first > self.next {
+                return;
+            }
+            // As above.
+            if self.watcher.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     impl Weigh for &'static str {
@@ -246,6 +265,20 @@ mod tests {
         assert_eq!(take(&mut slow, 1), Err(Lagged));
         let mut fresh = feed.cursor();
         assert_eq!(take(&mut fresh, 1), Ok((String::new(), 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_told_as_soon_as_it_loses_something() {
+        let feed = feed(3);
+        let mut slow = feed.cursor();
+        for item in ["a", "b", "c"] {
+            feed.publish([item]);
+            assert!(slow.lost().now_or_never().is_none(), "{item}");
+        }
+        let lost = slow.lost();
+        let publish = async { feed.publish(["d"]) };
+        tokio::join!(lost, publish);
+        assert_eq!(take(&mut slow, 1), Err(Lagged));
     }
 
     #[tokio::test(start_paused = true)]

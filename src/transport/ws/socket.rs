@@ -157,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         may_read: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Turn, SocketError>> {
+        let has_waiting = !self.outbox.is_empty();
         let is_due = self.reads >= READS_BEFORE_WRITE || self.outbox.bytes() >= WRITE_SOON_BYTES;
         if is_due && let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Err(SocketError::Io(error)));
@@ -166,7 +167,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             return Poll::Ready(incoming.map(Turn::Incoming));
         }
         if self.outbox.is_empty() {
-            return Poll::Pending;
+            // What was due is written: the caller may have held back more until now.
+            return if has_waiting {
+                Poll::Ready(Ok(Turn::Written))
+            } else {
+                Poll::Pending
+            };
         }
         self.poll_write(cx)
             .map(|written| written.map(|()| Turn::Written).map_err(SocketError::Io))
@@ -414,6 +420,18 @@ mod tests {
         assert!(matches!(socket.turn(true).await.unwrap(), Turn::Written));
         raw.read_exact(&mut pong).await.unwrap();
         assert_eq!(pong, [0x8a, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_outbox_that_was_written_is_told_whether_or_not_the_peer_speaks() {
+        for may_read in [false, true] {
+            let (_peer, mut socket) = pair(1 << 20, LIMITS).await;
+            let text = "x".repeat(WRITE_SOON_BYTES);
+            socket.outbox().push_text(text).unwrap();
+            let turn = tokio::time::timeout(Duration::from_secs(1), socket.turn(may_read));
+            assert!(matches!(turn.await, Ok(Ok(Turn::Written))), "{may_read}");
+            assert!(socket.outbox().is_empty());
+        }
     }
 
     async fn check_refused(bytes: &[u8], is_expected: fn(&SocketError) -> bool) {

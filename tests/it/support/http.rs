@@ -112,6 +112,11 @@ impl Connection {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
         let stream = soon(TcpStream::connect(addr)).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    /// A connection over a socket that is open already.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -126,6 +131,30 @@ impl Connection {
     pub(crate) async fn ask(&mut self, text: impl AsRef<[u8]>) -> Response {
         self.send(text).await;
         self.response().await
+    }
+
+    /// The same where the other side may be gone before it has answered.
+    pub(crate) async fn try_ask(&mut self, text: impl AsRef<[u8]>) -> Option<Response> {
+        soon(self.stream.write_all(text.as_ref())).await.ok()?;
+        while !self.has_response() {
+            if !self.fill().await {
+                return None;
+            }
+        }
+        Some(self.response().await)
+    }
+
+    /// Whether a whole answer with a length is in the buffer.
+    fn has_response(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.buffer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            return false;
+        };
+        let bytes = Head::parse(head)
+            .header("content-length")
+            .unwrap()
+            .parse::<usize>();
+        body.len() >= bytes.unwrap()
     }
 
     /// Reads more into the buffer; false at the end.

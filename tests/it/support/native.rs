@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use clawport::client::{
-    Client, ClientOptions, Events, Received, RemoteError, RequestError, connect,
+    Client, ClientOptions, Disconnect, Events, Received, RemoteError, RequestError, connect,
 };
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::{TOKEN, soon};
 
@@ -13,6 +14,7 @@ use super::{TOKEN, soon};
 pub(crate) struct Native {
     pub(crate) client: Client,
     events: Events,
+    driver: JoinHandle<Disconnect>,
 }
 
 /// An event as a test looks at it.
@@ -49,10 +51,10 @@ impl Native {
 
     pub(crate) async fn with(options: ClientOptions) -> Self {
         let connected = soon(connect(&options)).await.unwrap();
-        tokio::spawn(connected.driver.run());
         Self {
             client: connected.client,
             events: connected.events,
+            driver: tokio::spawn(connected.driver.run()),
         }
     }
 
@@ -103,6 +105,11 @@ impl Native {
             }
         })
         .await
+    }
+
+    /// How the connection ends.
+    pub(crate) async fn end_of_connection(self) -> Disconnect {
+        soon(self.driver).await.unwrap()
     }
 
     /// The next event; `None` once the connection has ended.
