@@ -36,7 +36,7 @@ fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame decode");
     group.throughput(Throughput::Bytes(u64::try_from(text.len()).unwrap()));
     group.bench_function("ours", |b| {
-        b.iter(|| RequestFrame::decode(black_box(text)).unwrap())
+        b.iter(|| RequestFrame::decode(black_box(text)).unwrap());
     });
     group.bench_function("floor: serde_json::Value", |b| {
         b.iter(|| serde_json::from_str::<Value>(black_box(text)).unwrap());
@@ -61,7 +61,7 @@ fn frames(c: &mut Criterion) {
         });
     });
     group.bench_function("response", |b| {
-        b.iter(|| Reply::ok("id-1", black_box(&payload)))
+        b.iter(|| Reply::ok("id-1", black_box(&payload)));
     });
     group.finish();
 }
@@ -160,7 +160,7 @@ const CAPS: Caps = Caps {
     active_max: 256,
     waiting_max: 10_000,
     lane_waiting_max: 20,
-    wait: Duration::from_secs(600),
+    wait: Duration::from_mins(10),
 };
 
 fn submission(n: u64, session: u64) -> Submission {
