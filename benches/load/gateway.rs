@@ -55,6 +55,7 @@ pub(crate) fn serve() {
     let config = format!(
         r#"{{
           gateway: {{ port: 0, auth: {{ mode: "token", token: "{TOKEN}" }},
+                      limits: {{ preauthPerAddress: 4096 }},
                       http: {{ endpoints: {{ chatCompletions: {{ enabled: true }} }} }} }},
           agents: {{ list: [
             {{ id: "main", default: true, model: "sim/echo" }},

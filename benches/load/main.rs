@@ -44,6 +44,12 @@ fn main() {
 }
 
 fn bench(args: &[String]) {
+    // A client that fails must not leave the others waiting for it.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        hook(info);
+        std::process::exit(1);
+    }));
     let quick = args.iter().any(|arg| arg == "--quick");
     let plan = if quick {
         Plan {
