@@ -16,6 +16,7 @@
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::exit,
+    clippy::struct_field_names,
     missing_docs,
     reason = "a bench stops at the first surprise and prints what it measures"
 )]

@@ -124,7 +124,7 @@ impl Crowded {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let emptied = tokio::time::timeout(Duration::from_secs(60), empty).await;
+        let emptied = tokio::time::timeout(Duration::from_mins(1), empty).await;
         assert!(emptied.is_ok(), "{} files are open", self.open_files());
     }
 
@@ -182,7 +182,7 @@ async fn native(addr: SocketAddr, scopes: &[&str]) -> Connected<TcpStream> {
     let options = ClientOptions {
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
         events_max: 1,
-        connect_timeout: Duration::from_secs(60),
+        connect_timeout: Duration::from_mins(1),
         ..options(addr)
     };
     let socket = narrow(addr).await;

@@ -45,19 +45,6 @@ pub(crate) fn backend() -> Value {
     })
 }
 
-/// `value` with the members of `changes`; `null` removes one.
-pub(crate) fn with(mut value: Value, changes: Value) -> Value {
-    for (name, change) in changes.as_object().unwrap() {
-        match change {
-            Value::Null => {
-                value.as_object_mut().unwrap().remove(name);
-            }
-            change => value[name] = change.clone(),
-        }
-    }
-    value
-}
-
 impl Ws {
     /// A socket that was upgraded; nothing was read yet.
     pub(crate) async fn open(addr: SocketAddr) -> Self {
@@ -167,13 +154,6 @@ impl Ws {
         response["payload"].clone()
     }
 
-    /// The error of a call that is refused.
-    pub(crate) async fn refused(&mut self, method: &str, params: Value) -> Value {
-        let response = self.call(method, params).await;
-        assert_eq!(response["ok"], false, "{method}: {response}");
-        response["error"].clone()
-    }
-
     /// The next event of any kind.
     pub(crate) async fn any_event(&mut self) -> Value {
         if let Some(event) = self.events.pop_front() {
@@ -198,16 +178,5 @@ impl Ws {
     /// The next event of this name; others are dropped.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         self.event_where(|event| event["event"] == name).await
-    }
-
-    /// The close frame; everything before it is dropped.
-    pub(crate) async fn closed(&mut self) -> (u16, String) {
-        loop {
-            match self.hear().await {
-                Heard::Json(_) => {}
-                Heard::Close(code, reason) => return (code, reason),
-                Heard::Ended => panic!("the connection ended without a close frame"),
-            }
-        }
     }
 }
