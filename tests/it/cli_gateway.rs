@@ -368,3 +368,30 @@ fn log_lines_follow_flag_then_variable_then_file() {
     let flag = first_log_line(&silent, &["--log-level", "info"], Some("off"));
     assert!(flag.contains("the gateway is up"), "{flag}");
 }
+
+#[test]
+fn a_fresh_machine_is_told_how_to_connect_what_it_has() {
+    let home = Home::new();
+    let start = |home: &Home| {
+        let mut command = home.command(&["gateway", "--port", "0"]);
+        command.env("OPENAI_API_KEY", "sk-not-a-real-key");
+        Running::start(command)
+    };
+    let mut gateway = start(&home);
+    let found = gateway.log_line("found OPENAI_API_KEY in the environment");
+    let message = found["fields"]["message"].as_str().unwrap();
+    assert!(!message.contains("sk-not-a-real-key"), "{message}");
+    stop(gateway);
+    // The line is a configuration that works as it is.
+    let (_, line) = message.split_once("connects it: ").unwrap();
+    let configured = Home::with_config(line);
+    let mut check = configured.command(&["config", "check"]);
+    check.env("OPENAI_API_KEY", "sk-not-a-real-key");
+    assert_eq!(check.output().unwrap().status.code(), Some(0), "{line}");
+    // Whoever has a configuration has decided already.
+    let mut gateway = start(&configured);
+    gateway.log_line("the gateway is up");
+    gateway.signal("TERM");
+    let ran = gateway.end();
+    assert!(!ran.stderr.contains("found OPENAI_API_KEY"), "{ran:?}");
+}
