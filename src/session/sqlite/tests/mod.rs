@@ -259,3 +259,52 @@ async fn no_everyday_query_looks_at_every_row() {
         check(sql).await;
     }
 }
+
+/// Pages written by a run, from acceptance to end, in a store with this many sessions.
+async fn pages_per_run(sessions: u32) -> u64 {
+    const RUNS: u32 = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await;
+    let fill = move |tx: &Tx<'_>| {
+        tx.conn.execute_batch(&format!(
+            "INSERT INTO transcript (id, session_id, session)
+             SELECT value, randomblob(16), value FROM (
+                 WITH RECURSIVE n (value) AS
+                     (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < {sessions})
+                 SELECT value FROM n);
+             INSERT INTO session (id, key, agent, transcript, session_id, epoch, created_at_ms,
+                 updated_at_ms)
+             SELECT id, 'agent:main:s' || id, 'main', id, session_id, 0, id, id FROM transcript;
+             INSERT INTO agent_sessions VALUES ('main', {sessions});"
+        ))?;
+        Ok(())
+    };
+    ledger.write(Purpose::Settle, fill).await.unwrap();
+    ledger.close().await.unwrap();
+    // The log begins anew, and is not moved into the file before it is longer than this.
+    let ledger = open(dir.path()).await;
+    for number in 1..=RUNS {
+        let name = format!("s{}", number.wrapping_mul(2_654_435_761) % sessions + 1);
+        accepted(
+            ledger
+                .begin_run(begin(&ledger, number, &name, "question"))
+                .await,
+        );
+        ledger
+            .end_run(end(&ledger, number, &name, &["answer"]))
+            .await
+            .unwrap();
+    }
+    let log = std::fs::metadata(dir.path().join("clawport.db-wal")).unwrap();
+    log.len() / u64::from(RUNS) / 4096
+}
+
+#[tokio::test]
+async fn a_run_costs_the_same_however_many_sessions_there_are() {
+    let few = pages_per_run(100).await;
+    let many = pages_per_run(100_000).await;
+    assert!(
+        many <= few + 4,
+        "{few} pages with 100 sessions, {many} with 100,000"
+    );
+}
