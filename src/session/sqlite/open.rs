@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::session::ledger::{Durability, LedgerError};
@@ -297,7 +298,7 @@ pub(super) fn connect(place: &Place) -> Result<Connection, StepError> {
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
     conn.pragma_update(None, "foreign_keys", true)?;
-    conn.pragma_update(None, "cache_size", -4096)?;
+    conn.pragma_update(None, "cache_size", -8192)?;
     match place.durability {
         Durability::Full => {
             conn.pragma_update(None, "synchronous", "FULL")?;
@@ -323,9 +324,16 @@ pub(super) fn reader(file: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// Runs a statement without parameters that is run often.
+pub(super) fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(|_rows| ())
+}
+
 fn common(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY_WAIT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Else SQLite plans a statement anew whenever a value is bound to it, in case that matters.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "trusted_schema", false)
 }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::session::ledger::{Fault, LedgerError};
 
 use super::fault::StepError;
-use super::open;
+use super::open::{self, execute};
 
 /// Reads that run at once.
 const READERS_MAX: usize = 4;
@@ -94,11 +94,7 @@ impl Pool {
             Some(conn) => conn,
             None => open::reader(&self.file).map_err(StepError::from)?,
         };
-        // One transaction, so that everything the step reads is of one moment.
-        let outcome = conn
-            .unchecked_transaction()
-            .map_err(StepError::from)
-            .and_then(|tx| step(&tx));
+        let outcome = at_one_moment(&conn, step);
         if !matches!(outcome, Err(StepError::Sql(_))) {
             self.put(conn);
         }
@@ -125,6 +121,17 @@ impl Pool {
         drop(idle);
         drop(closed);
     }
+}
+
+/// Runs a step in a transaction, so that everything it reads is of one moment.
+fn at_one_moment<T, F>(conn: &Connection, step: F) -> Result<T, StepError>
+where
+    F: FnOnce(&Connection) -> Result<T, StepError>,
+{
+    execute(conn, "BEGIN")?;
+    let outcome = step(conn);
+    execute(conn, "ROLLBACK")?;
+    outcome
 }
 
 /// The right to run one read; given back when dropped.

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::session::ledger::{Fault, LedgerError};
 
 use super::fault::{self, StepError};
-use super::open::{self, Opened, Place};
+use super::open::{self, Opened, Place, execute};
 use super::prune;
 use super::queue::{Queue, Taken};
 
@@ -384,10 +384,6 @@ enum Together {
     Ended(Result<(), LedgerError>),
     /// Each write is to have its own transaction.
     Apart,
-}
-
-fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
-    conn.prepare_cached(sql)?.execute([]).map(|_rows| ())
 }
 
 /// Pages of the log that are not in the file yet.
