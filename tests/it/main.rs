@@ -35,4 +35,6 @@ mod promises;
 mod restart;
 mod soak;
 mod support;
+mod ws_events;
+mod ws_handshake;
 mod ws_runs;

@@ -135,6 +135,8 @@ enum End {
     Close(Close),
     /// The peer broke the WebSocket protocol.
     Violation(u16, &'static str),
+    /// The peer closed it; its goodbye is answered.
+    Parted,
     /// The peer is not there any more.
     Gone,
 }
@@ -382,7 +384,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     open.keepalive.handle_pong(payload);
                 }
             }
-            Incoming::Ended => return Some(End::Gone),
+            Incoming::Ended => return Some(End::Parted),
         }
         None
     }
@@ -460,6 +462,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     fn finish_request(&mut self, done: Done) {
+        // What happened before the answer was made is told before it.
+        while self.hand_on() {}
         self.machine.handle_reply(done.reply);
         let Stage::Open(open) = &mut self.stage else {
             return;
@@ -484,6 +488,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let (code, reason, is_readable) = match &end {
             End::Close(close) => (close.code(), close.reason(), *close != Close::TooLarge),
             End::Violation(code, reason) => (*code, *reason, false),
+            End::Parted => return within_grace(socket.flush()).await,
             End::Gone => return,
         };
         tracing::debug!(connection_id = %id, code, reason, "closing a connection");
@@ -491,15 +496,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             native.metrics.slow_consumers.add_one();
         }
         socket.close(code, reason);
-        let goodbye = async {
-            if is_readable {
-                socket.finish().await;
-            } else {
-                socket.discard_rest().await;
-            }
-        };
-        if tokio::time::timeout(CLOSE_GRACE, goodbye).await.is_err() {
-            tracing::trace!(connection_id = %id, "the peer did not say goodbye");
+        if is_readable {
+            within_grace(socket.finish()).await;
+        } else {
+            within_grace(socket.discard_rest()).await;
         }
     }
 }
@@ -620,6 +620,13 @@ impl Timer {
         }
         self.sleep.as_mut().await;
         self.armed = None;
+    }
+}
+
+/// Gives a goodbye the time it may take.
+async fn within_grace(goodbye: impl Future<Output = ()>) {
+    if tokio::time::timeout(CLOSE_GRACE, goodbye).await.is_err() {
+        tracing::trace!("the peer did not say goodbye");
     }
 }
 

@@ -5,13 +5,14 @@
 //! sees what happens from then on; what was before it finds in the history. Owns the count of
 //! viewers and the set of runs that are projected.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use crate::dispatch::AgentEntry;
 use crate::events::{Item, Log, Notice, Record, Subscription};
@@ -26,6 +27,9 @@ use super::native::Native;
 /// Items taken from a log before what they bring about is published.
 const READY_MAX: usize = 256;
 
+/// How long an answer waits for the events it is about.
+const TOLD_MAX: Duration = Duration::from_secs(1);
+
 /// Time between two questions whether a run without events was accepted at all.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -38,13 +42,34 @@ pub(super) struct Runs {
 #[derive(Debug, Default)]
 struct State {
     viewers: Interest,
-    projected: HashSet<RunId>,
+    /// Runs that are projected; the sender goes when the last event is in the feed.
+    projected: HashMap<RunId, watch::Sender<()>>,
 }
 
 impl Runs {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic half-way, so a poisoned lock still guards whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything a run that has ended says is in the feed, so that an answer about its
+    /// end can come behind it. Does not wait for ever: an answer may not depend on viewers.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn told(&self, run: RunId) {
+        let watcher = self
+            .lock()
+            .projected
+            .get(&run)
+            .map(watch::Sender::subscribe);
+        if let Some(mut watcher) = watcher {
+            // Nothing is ever sent: the change is that the sender goes.
+            let gone = timeout(TOLD_MAX, watcher.changed()).await;
+            if gone.is_err() {
+                tracing::warn!(run_id = %run, "the end of a run is not told yet");
+            }
+        }
     }
 }
 
@@ -141,9 +166,11 @@ fn project(native: &Arc<Native>, log: &Arc<Log>, beginning: Beginning) {
     let info = log.info();
     {
         let mut state = native.runs.lock();
-        if !state.viewers.covers(&info.session) || !state.projected.insert(info.run_id) {
+        let is_followed = state.viewers.covers(&info.session);
+        if !is_followed || state.projected.contains_key(&info.run_id) {
             return;
         }
+        state.projected.insert(info.run_id, watch::Sender::new(()));
     }
     let projector = Projector {
         agent: native.dispatch.agents().get(&info.agent),

@@ -248,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) async fn finish(&mut self) {
         loop {
             match self.turn(true).await {
-                Ok(Turn::Incoming(Incoming::Ended)) => return self.flush_last().await,
+                Ok(Turn::Incoming(Incoming::Ended)) => return self.flush().await,
                 Ok(Turn::Incoming(_) | Turn::Written) => {}
                 Err(SocketError::Io(_)) => return,
                 Err(SocketError::TooLarge | SocketError::NotUtf8 | SocketError::Protocol(_)) => {
@@ -263,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// # Cancel safety
     /// Dropping the future closes the socket at once.
     pub(super) async fn discard_rest(&mut self) {
-        self.flush_last().await;
+        self.flush().await;
         if self.io.get_mut().shutdown().await.is_err() {
             return;
         }
@@ -271,7 +271,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         while let Ok(1..) = self.io.get_mut().read(&mut discarded).await {}
     }
 
-    async fn flush_last(&mut self) {
+    /// Writes what waits.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was not written still waits.
+    pub(super) async fn flush(&mut self) {
         let written = std::future::poll_fn(|cx| self.poll_write(cx)).await;
         if let Err(error) = written {
             tracing::trace!(%error, "the peer left before everything was written");

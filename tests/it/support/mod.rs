@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod mock;
 pub(crate) mod model;
 pub(crate) mod native;
+pub(crate) mod net;
 pub(crate) mod puppet;
 pub(crate) mod rig;
 pub(crate) mod seed;

@@ -23,7 +23,7 @@ use clawport::internals::session::Ledger;
 use clawport::internals::session::memory::MemoryLedger;
 use clawport::internals::shutdown::{Drain, Phase, Tasks};
 use clawport::internals::transport::http::{HttpFront, HttpParts};
-use clawport::internals::transport::{Transport, TransportConfig, TransportParts};
+use clawport::internals::transport::{Listener, Transport, TransportConfig, TransportParts};
 use clawport::run::ModelRef;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -100,6 +100,13 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(config: RigConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        Self::start_on(config, listener, addr)
+    }
+
+    /// A gateway whose connections come from this listener.
+    pub(crate) fn start_on<L: Listener>(config: RigConfig, listener: L, addr: SocketAddr) -> Self {
         let shared = Shared::new();
         let (scheduler, dispatch) = shared.core(&config);
         let auth = Arc::new(Authenticator::new(config.auth, Arc::clone(&shared.metrics)));
@@ -125,8 +132,6 @@ impl Rig {
             ids: shared.ids,
             metrics: Arc::clone(&shared.metrics),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
         shared.tasks.spawn("listener", transport.serve(listener));
         shared.drain.advance(config.phase);
         Self {

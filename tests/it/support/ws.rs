@@ -2,20 +2,27 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{TOKEN, soon};
+use super::{SOON, TOKEN, soon};
 
 /// A native connection.
-pub(crate) struct Ws {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+pub(crate) struct Ws<S = TcpStream> {
+    pub(crate) socket: WebSocketStream<S>,
+    /// How long anything may take.
+    pub(crate) patience: Duration,
     /// Events that came while something else was waited for.
     events: VecDeque<Value>,
     requests: u64,
@@ -26,6 +33,8 @@ pub(crate) struct Ws {
 pub(crate) enum Heard {
     /// A text frame.
     Json(Value),
+    /// A ping.
+    Ping(Bytes),
     /// A close frame.
     Close(u16, String),
     /// The end of the stream.
@@ -43,6 +52,19 @@ pub(crate) fn backend() -> Value {
         "caps": [],
         "auth": { "token": TOKEN },
     })
+}
+
+/// `value` with the members of `changes`; `null` removes one.
+pub(crate) fn with(mut value: Value, changes: &Value) -> Value {
+    for (name, change) in changes.as_object().unwrap() {
+        match change {
+            Value::Null => {
+                value.as_object_mut().unwrap().remove(name);
+            }
+            change => value[name] = change.clone(),
+        }
+    }
+    value
 }
 
 impl Ws {
@@ -64,15 +86,7 @@ impl Ws {
             let value = HeaderValue::from_str(value).unwrap();
             request.headers_mut().insert(*name, value);
         }
-        match soon(tokio_tungstenite::client_async(request, stream)).await {
-            Ok((socket, _response)) => Ok(Self {
-                socket,
-                events: VecDeque::new(),
-                requests: 0,
-            }),
-            Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("{error}"),
-        }
+        Self::upgrade(stream, request).await
     }
 
     /// A connection that was let in with these params.
@@ -82,16 +96,38 @@ impl Ws {
         assert_eq!(hello["ok"], true, "{hello}");
         ws
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
+    /// Upgrades a stream, or returns the status of the refusal.
+    pub(crate) async fn upgrade(stream: S, request: Request) -> Result<Self, u16> {
+        match soon(tokio_tungstenite::client_async(request, stream)).await {
+            Ok((socket, _response)) => Ok(Self {
+                socket,
+                patience: SOON,
+                events: VecDeque::new(),
+                requests: 0,
+            }),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
 
     /// Sends `connect` and returns its response.
     pub(crate) async fn hello(&mut self, params: Value) -> Value {
+        self.challenge().await;
+        let id = self.ask("connect", params).await;
+        self.response(&id).await
+    }
+
+    /// Waits for the challenge.
+    pub(crate) async fn challenge(&mut self) -> Value {
         let Heard::Json(challenge) = self.hear().await else {
             panic!("no challenge");
         };
         assert_eq!(challenge["event"], "connect.challenge", "{challenge}");
         assert_eq!(challenge.get("seq"), None);
-        let id = self.ask("connect", params).await;
-        self.response(&id).await
+        challenge["payload"].clone()
     }
 
     /// Sends a request and returns its id.
@@ -111,7 +147,8 @@ impl Ws {
     /// What comes next.
     pub(crate) async fn hear(&mut self) -> Heard {
         loop {
-            match soon(self.socket.next()).await {
+            let next = timeout(self.patience, self.socket.next()).await;
+            match next.expect("the gateway says nothing") {
                 Some(Ok(Message::Text(text))) => {
                     return Heard::Json(serde_json::from_str(&text).unwrap());
                 }
@@ -121,6 +158,7 @@ impl Ws {
                     });
                     return Heard::Close(code, reason);
                 }
+                Some(Ok(Message::Ping(payload))) => return Heard::Ping(payload),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Heard::Ended,
             }
@@ -136,6 +174,7 @@ impl Ws {
                     return frame;
                 }
                 Heard::Json(event) => self.events.push_back(event),
+                Heard::Ping(_) => {}
                 other => panic!("{other:?} instead of a response to {id}"),
             }
         }
@@ -154,15 +193,30 @@ impl Ws {
         response["payload"].clone()
     }
 
+    /// The error of a call that is refused.
+    pub(crate) async fn refused(&mut self, method: &str, params: Value) -> Value {
+        let response = self.call(method, params).await;
+        assert_eq!(response["ok"], false, "{method}: {response}");
+        response["error"].clone()
+    }
+
     /// The next event of any kind.
     pub(crate) async fn any_event(&mut self) -> Value {
         if let Some(event) = self.events.pop_front() {
             return event;
         }
-        match self.hear().await {
-            Heard::Json(frame) if frame["type"] == "event" => frame,
-            other => panic!("{other:?} instead of an event"),
+        loop {
+            match self.hear().await {
+                Heard::Json(frame) if frame["type"] == "event" => return frame,
+                Heard::Ping(_) => {}
+                other => panic!("{other:?} instead of an event"),
+            }
         }
+    }
+
+    /// Takes the events that came while something else was waited for.
+    pub(crate) fn kept(&mut self) -> Vec<Value> {
+        self.events.drain(..).collect()
     }
 
     /// The next event for which `is_it` holds; others are dropped.
@@ -178,5 +232,16 @@ impl Ws {
     /// The next event of this name; others are dropped.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         self.event_where(|event| event["event"] == name).await
+    }
+
+    /// The close frame; everything before it is dropped.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.hear().await {
+                Heard::Json(_) | Heard::Ping(_) => {}
+                Heard::Close(code, reason) => return (code, reason),
+                Heard::Ended => panic!("the connection ended without a close frame"),
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::dispatch::{AgentRun, EndedRun, Started, Waited};
 use crate::events::{Log, Subscription};
-use crate::ids::WireId;
+use crate::ids::{SessionId, WireId};
 use crate::protocol::methods::agent::{
     AgentAccepted, AgentFinal, AgentParams, AgentWaitParams, AgentWaitResult, FinishedRun,
     MODEL_OVERRIDE_REFUSED, WAIT_MS_DEFAULT,
@@ -17,6 +17,7 @@ use crate::protocol::methods::chat::ChatAbortResult;
 use crate::protocol::{ErrorBody, Reply, WireCode, server_busy};
 use crate::run::ModelRef;
 use crate::transport::ws::connection::Open;
+use crate::transport::ws::rows;
 
 use super::{Attempted, Call, Done, Served, Start};
 
@@ -74,11 +75,8 @@ fn accepted(call: &Call, started: Started) -> Attempted {
             } else {
                 call.ok(&accepted)
             };
-            let second = finish(
-                call.clone(),
-                admitted.log,
-                admitted.agent.models.first().cloned(),
-            );
+            let model = rows::first_model(&admitted.agent);
+            let second = finish(call.clone(), admitted.log, admitted.session_id, model);
             Attempted {
                 reply,
                 is_running: true,
@@ -105,13 +103,16 @@ fn accepted(call: &Call, started: Started) -> Attempted {
             }
         }
         Started::Ended(ended) => {
-            let session_id = ended.record.as_ref().map(|record| record.session_id);
+            let record = ended.record.as_deref();
+            let agents = call.native.dispatch.agents();
+            let agent = record.and_then(|record| agents.get(&record.agent));
+            let model = agent.and_then(|agent| rows::first_model(&agent));
             let run = FinishedRun {
                 run: &ended.wire_id,
                 terminal: &ended.terminal,
                 text: &ended.text,
-                session_id,
-                model: None,
+                session_id: record.map(|record| record.session_id),
+                model: model.as_ref(),
             };
             last(call, &run).into()
         }
@@ -120,18 +121,24 @@ fn accepted(call: &Call, started: Started) -> Attempted {
 }
 
 /// Waits for the end of a run and gives the second answer.
-async fn finish(call: Call, log: Arc<Log>, model: Option<ModelRef>) -> Done {
+async fn finish(
+    call: Call,
+    log: Arc<Log>,
+    session_id: Option<SessionId>,
+    model: Option<ModelRef>,
+) -> Done {
     let mut reader = Subscription::from_start(Arc::clone(&log));
     let Some(terminal) = reader.ended().await else {
         // A log ends only with a terminal.
         return call.refuse(&call.internal()).into();
     };
+    call.native.runs.told(log.info().run_id).await;
     let text = log.text();
     let run = FinishedRun {
         run: &log.info().wire_id,
         terminal: &terminal,
         text: &text,
-        session_id: None,
+        session_id,
         model: model.as_ref(),
     };
     last(&call, &run).into()

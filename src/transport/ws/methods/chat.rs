@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::dispatch::{ChatAbort, ChatInject, ChatSend, Injected, Started};
+use crate::dispatch::{Aborted, ChatAbort, ChatInject, ChatSend, Injected, Started};
 use crate::ids::SessionKey;
 use crate::protocol::events::Event as Kind;
 use crate::protocol::events::chat::{ChatEvent, ChatMessage};
@@ -59,13 +59,13 @@ pub(super) fn send(
             .chat_send(&call.peer.caller, request)
             .await
         {
-            Ok(started) => sent(&call, &session, started),
+            Ok(started) => sent(&call, &session, started).await,
             Err(error) => call.refuse(&call.error(&error)).into(),
         }
     })))
 }
 
-fn sent(call: &Call, asked: &str, started: Started) -> Attempted {
+async fn sent(call: &Call, asked: &str, started: Started) -> Attempted {
     match started {
         Started::New(admitted) => {
             let mut result = ChatSendResult::started(&admitted.info.wire_id);
@@ -105,7 +105,22 @@ fn sent(call: &Call, asked: &str, started: Started) -> Attempted {
                 | Outcome::Interrupted => call.ok(&result).into(),
             }
         }
-        Started::Stopped(aborted) => call.ok(&ChatAbortResult::new(&aborted.runs)).into(),
+        Started::Stopped(aborted) => {
+            told(call, &aborted).await;
+            call.ok(&ChatAbortResult::new(&aborted.runs)).into()
+        }
+    }
+}
+
+/// The answer to an abort comes behind the `aborted` events (§8.5).
+async fn told(call: &Call, aborted: &Aborted) {
+    let native = &call.native;
+    for run in &aborted.runs {
+        for log in native.dispatch.logs().by_wire_id(run) {
+            if log.terminal().is_some() {
+                native.runs.told(log.info().run_id).await;
+            }
+        }
     }
 }
 
@@ -130,6 +145,9 @@ pub(super) fn abort(
     Ok(call.clone().change(turn, async move {
         let dispatch = &call.native.dispatch;
         let aborted = dispatch.chat_abort(&call.peer.caller, request).await;
+        if let Ok(aborted) = &aborted {
+            told(&call, aborted).await;
+        }
         call.answer(aborted.map(|aborted| ChatAbortResult::new(&aborted.runs)))
     }))
 }

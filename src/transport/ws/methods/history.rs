@@ -110,11 +110,7 @@ fn result(call: &Call, params: &ChatHistoryParams, history: &History) -> ChatHis
         .as_ref()
         .map(|receipts| receipts.iter().filter_map(consumption).collect::<Vec<_>>());
     let base = ChatHistoryResult {
-        session_key: Some(if call.is_v3() {
-            params.session_key.clone()
-        } else {
-            history.key.as_str().to_owned()
-        }),
+        session_key: Some(params.session_key.clone()),
         session_id: session.map(|record| record.session_id.to_string()),
         messages: Some(shown.messages),
         thinking_level: Some(setting("thinkingLevel").unwrap_or_else(|| THINKING_OFF.to_owned())),
