@@ -2,6 +2,7 @@
 //!
 //! Owns the syntax of ids that are checked on construction. Must not know what an id is used for.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -185,19 +186,53 @@ pub trait IdSource: Send + Sync + fmt::Debug {
     fn ordered(&self, now_ms: u64) -> Uuid;
 }
 
-/// Ids from the operating system's random source.
+/// Ids from the operating system's random source, asked for many ids at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemIds;
 
 impl IdSource for SystemIds {
     fn random(&self) -> Uuid {
-        Uuid::new_v4()
+        uuid::Builder::from_random_bytes(Entropy::take()).into_uuid()
     }
 
     fn ordered(&self, now_ms: u64) -> Uuid {
-        let seconds = now_ms / 1000;
-        let nanos = u32::try_from(now_ms % 1000 * 1_000_000).unwrap_or(0);
-        Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
+        let [random @ .., _, _, _, _, _, _] = Entropy::take::<16>();
+        uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid()
+    }
+}
+
+/// Random bytes in store, for each thread its own: a system call for every id would be a good part
+/// of what a short run costs.
+struct Entropy {
+    store: [u8; Self::BYTES],
+    left: usize,
+}
+
+impl Entropy {
+    const BYTES: usize = 512;
+
+    /// Takes random bytes out of the store and wipes them there.
+    fn take<const N: usize>() -> [u8; N] {
+        thread_local! {
+            static ENTROPY: RefCell<Entropy> = const {
+                RefCell::new(Entropy { store: [0; Entropy::BYTES], left: 0 })
+            };
+        }
+        ENTROPY.with_borrow_mut(Self::next)
+    }
+
+    fn next<const N: usize>(&mut self) -> [u8; N] {
+        if self.left < N {
+            getrandom::fill(&mut self.store).expect("the operating system gives random bytes");
+            self.left = Self::BYTES;
+        }
+        let (rest, taken) = self
+            .store
+            .get_mut(..self.left)
+            .and_then(|left| left.split_last_chunk_mut())
+            .expect("the store was just filled");
+        self.left = rest.len();
+        std::mem::replace(taken, [0; N])
     }
 }
 
@@ -240,5 +275,31 @@ mod tests {
     fn ordered_ids_sort_by_time() {
         let ids = SystemIds;
         assert!(ids.ordered(1_000) < ids.ordered(2_000));
+    }
+
+    #[test]
+    fn ids_are_of_their_version_and_never_repeat() {
+        let ids = SystemIds;
+        let mut seen = std::collections::HashSet::new();
+        for n in 0..10_000 {
+            let (random, ordered) = (ids.random(), ids.ordered(n));
+            assert_eq!(
+                (random.get_version_num(), ordered.get_version_num()),
+                (4, 7)
+            );
+            assert!(seen.insert(random) && seen.insert(ordered));
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_wiped_once_they_are_taken() {
+        let mut entropy = Entropy {
+            store: [0; Entropy::BYTES],
+            left: 0,
+        };
+        let first = entropy.next::<16>();
+        assert_ne!(first, [0; 16]);
+        assert_eq!(entropy.left, Entropy::BYTES - 16);
+        assert!(entropy.store.ends_with(&[0; 16]));
     }
 }
