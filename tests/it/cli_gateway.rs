@@ -90,7 +90,7 @@ fn commands_find_a_gateway_by_its_configuration_and_print_only_answers() {
     assert_eq!(agents["agents"].as_array().unwrap().len(), 2);
     let history = json!({"sessionKey": "main", "limit": 2}).to_string();
     let history = json_of(&home.run(&["call", "chat.history", &history, "--json"]));
-    assert_eq!(history["sessionKey"], "agent:main:main");
+    assert_eq!(history["sessionKey"], "main");
     let config = json_of(&home.run(&["call", "config.get"]));
     assert_eq!(
         config["config"]["gateway"]["auth"]["token"],

@@ -127,8 +127,8 @@ async fn health_comes_regularly_and_hides_what_only_administrators_may_see() {
     assert_eq!(first["payload"]["defaultAgentId"], "main");
     assert_eq!(first["payload"]["agents"][0]["sessions"]["path"], "state");
     let version = first["stateVersion"]["health"].as_u64().unwrap();
-    let next = admin.event("health").await;
-    assert_eq!(next["stateVersion"]["health"], version + 1);
+    let second = admin.event("health").await;
+    assert_eq!(second["stateVersion"]["health"], version + 1);
     let public = reader.event("health").await;
     assert_eq!(public["payload"]["agents"][0]["sessions"]["path"], "");
     let shown = reader.done("health", json!({})).await;

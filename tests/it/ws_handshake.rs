@@ -516,7 +516,7 @@ async fn connections_over_the_limit_are_told() {
     drop(first);
     let open = async {
         while rig.metrics.connections_open.get() > 1 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     soon(open).await;

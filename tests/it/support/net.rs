@@ -59,7 +59,7 @@ impl Net {
         let request = "ws://127.0.0.1/".into_client_request().unwrap();
         let mut ws = Ws::upgrade(stream, request).await.unwrap();
         // The time is not real.
-        ws.patience = std::time::Duration::from_secs(24 * 3600);
+        ws.patience = std::time::Duration::from_hours(24);
         ws
     }
 }
