@@ -20,6 +20,8 @@ use crate::error::ErrorCode;
 use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::{Entry, EntryBody, Front, Terminal, Usage};
 
+use super::devices::DeviceStore;
+
 /// How long an idempotency key is kept after the end of its run, in milliseconds.
 pub const IDEMPOTENCY_KEPT_MS: u64 = 5 * 60 * 1000;
 
@@ -406,11 +408,11 @@ pub struct EntryPage {
     pub total: u64,
 }
 
-/// A store of sessions and runs.
+/// A store of sessions, runs and paired devices.
 ///
 /// # Cancel safety
 /// A write whose future is dropped may or may not have been committed.
-pub trait Ledger: Send + Sync + fmt::Debug {
+pub trait Ledger: DeviceStore + fmt::Debug {
     /// The right to write, as this node holds it since its start.
     fn lease(&self) -> Lease;
 

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod conformance;
 mod conversation;
+mod devices;
 pub mod key;
 mod ledger;
 pub mod memory;
@@ -10,4 +11,7 @@ mod rules;
 pub mod sqlite;
 
 pub use conversation::conversation;
+pub use devices::{
+    DeviceBounds, DevicePut, DeviceRow, DeviceStore, PairingRow, PutDevice, RequestRow, TokenRow,
+};
 pub use ledger::*;

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod devices;
 mod random;
 mod runs;
 mod sessions;

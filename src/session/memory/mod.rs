@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
 use crate::run::Entry;
 
+use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
 use super::ledger::{
     BeginRun, Begun, EndRun, EntryPage, EntryRange, Fault, IdempotencyScope, Lease, Ledger,
     LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage, SessionPatch,
@@ -20,6 +21,7 @@ use super::ledger::{
 };
 use state::State;
 
+mod devices;
 mod runs;
 mod sessions;
 mod state;
@@ -236,5 +238,26 @@ impl Ledger for MemoryLedger {
             Ok(())
         };
         close.boxed()
+    }
+}
+
+impl DeviceStore for MemoryLedger {
+    fn device(&self, device: Arc<str>) -> BoxFuture<'_, Result<Option<DeviceRow>, LedgerError>> {
+        self.read(move |state| state.devices.by_id(&device))
+    }
+
+    fn device_of_request(
+        &self,
+        request_id: Arc<str>,
+    ) -> BoxFuture<'_, Result<Option<DeviceRow>, LedgerError>> {
+        self.read(move |state| state.devices.by_request(&request_id))
+    }
+
+    fn devices(&self, limit: u32) -> BoxFuture<'_, Result<Vec<DeviceRow>, LedgerError>> {
+        self.read(move |state| state.devices.list(limit))
+    }
+
+    fn put_device(&self, put: PutDevice) -> BoxFuture<'_, Result<DevicePut, LedgerError>> {
+        self.write(move |state| Ok(state.devices.put(put)))
     }
 }

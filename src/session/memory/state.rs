@@ -15,6 +15,8 @@ use crate::session::ledger::{
 };
 use crate::session::rules::fence;
 
+use super::devices::Devices;
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) epoch: u64,
@@ -29,6 +31,7 @@ pub(super) struct State {
     /// The newest run of each wire id and of each idempotency key.
     pub(super) runs_by_wire: BTreeMap<WireId, u64>,
     pub(super) runs_by_key: BTreeMap<KeyName, u64>,
+    pub(super) devices: Devices,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! callers' side, so that the thread that writes does little but write. Tests that pause time need
 //! [`crate::session::memory::MemoryLedger`]: a paused runtime does not wait for this one's thread.
 
+mod devices;
 mod export;
 mod fault;
 mod open;
@@ -38,6 +39,7 @@ use crate::ids::{RunId, SessionId, SessionKey, WireId};
 use crate::metrics::Metrics;
 use crate::run::Entry;
 
+use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
 use super::ledger::{
     Accepted, BeginRun, Begun, EndRun, EntryPage, EntryRange, IdempotencyScope, Lease, Ledger,
     LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage, SessionPatch,
@@ -426,5 +428,30 @@ impl Ledger for SqliteLedger {
             Ok(())
         };
         close.boxed()
+    }
+}
+
+impl DeviceStore for SqliteLedger {
+    fn device(&self, device: Arc<str>) -> BoxFuture<'_, Result<Option<DeviceRow>, LedgerError>> {
+        let step = move |conn: &Connection| devices::by_id(conn, &device);
+        self.readers.read(step).boxed()
+    }
+
+    fn device_of_request(
+        &self,
+        request_id: Arc<str>,
+    ) -> BoxFuture<'_, Result<Option<DeviceRow>, LedgerError>> {
+        let step = move |conn: &Connection| devices::by_request(conn, &request_id);
+        self.readers.read(step).boxed()
+    }
+
+    fn devices(&self, limit: u32) -> BoxFuture<'_, Result<Vec<DeviceRow>, LedgerError>> {
+        let step = move |conn: &Connection| devices::list(conn, limit);
+        self.readers.read(step).boxed()
+    }
+
+    fn put_device(&self, put: PutDevice) -> BoxFuture<'_, Result<DevicePut, LedgerError>> {
+        let step = move |tx: &Tx<'_>| devices::put(tx, &put);
+        self.write(Purpose::Admit, step).boxed()
     }
 }

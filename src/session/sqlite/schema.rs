@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x636c_7770;
 
 /// One step per version; the file's `user_version` says how many were taken.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -106,6 +106,42 @@ CREATE TABLE run (
 CREATE INDEX run_wire ON run (wire_digest);
 CREATE INDEX run_key ON run (key_digest) WHERE key_digest IS NOT NULL;
 CREATE INDEX run_open ON run (session) WHERE terminal IS NULL;
+";
+
+const V2: &str = "
+ALTER TABLE meta ADD COLUMN device_revision INTEGER NOT NULL DEFAULT 0;
+
+-- A device that only asks to be paired has no `pairing`.
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL UNIQUE,
+    revision INTEGER NOT NULL,
+    pairing TEXT,
+    is_expendable INTEGER NOT NULL,
+    last_seen_at_ms INTEGER
+) STRICT;
+CREATE INDEX device_expendable ON device (last_seen_at_ms) WHERE is_expendable = 1;
+
+-- `digests` are digests of 32 bytes each, one after the other.
+CREATE TABLE device_token (
+    device INTEGER NOT NULL REFERENCES device (id),
+    role TEXT NOT NULL,
+    digests BLOB NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    rotated_at_ms INTEGER,
+    revoked_at_ms INTEGER,
+    last_used_at_ms INTEGER,
+    PRIMARY KEY (device, role)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_request (
+    device INTEGER PRIMARY KEY REFERENCES device (id),
+    request_id TEXT NOT NULL UNIQUE,
+    at_ms INTEGER NOT NULL,
+    details TEXT NOT NULL
+) STRICT;
+CREATE INDEX device_request_at ON device_request (at_ms);
 ";
 
 /// The version of an open file; 0 when it has no tables yet.
