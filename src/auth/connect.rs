@@ -1,9 +1,10 @@
 //! What a native `connect` offers, and what a peer without a device identity may be
 //! (`protocol-facts` §2.3, §3.1, §3.6).
 //!
-//! Pure rules: the secret has been compared already. A device identity cannot be proved yet, so a
-//! peer that sends one is treated like a peer that sends none.
+//! Pure rules: the secret has been compared already. What follows from a device identity is said in
+//! [`super::device`].
 
+use super::device::{DeviceClaim, Program};
 use super::head::{Head, Locality};
 use super::scope::{Role, Rules, ScopeSet};
 use super::secret::Offered;
@@ -16,10 +17,22 @@ pub struct ConnectAuth {
     pub token: Option<Offered>,
     /// `auth.password`.
     pub password: Option<Offered>,
+    /// `auth.deviceToken`.
+    pub device_token: Option<Offered>,
+    /// `auth.bootstrapToken`; part of what a device signs, and no credential here.
+    pub bootstrap_token: Option<Offered>,
+    /// `device`.
+    pub device: Option<DeviceClaim>,
     /// `client.id`.
     pub client_id: String,
     /// `client.mode`.
     pub client_mode: String,
+    /// `client.displayName`.
+    pub display_name: Option<String>,
+    /// `client.platform`.
+    pub platform: Option<String>,
+    /// `client.deviceFamily`.
+    pub device_family: Option<String>,
     /// The role asked for.
     pub role: Role,
     /// The scopes asked for.
@@ -62,6 +75,25 @@ impl ConnectAuth {
         }
     }
 
+    /// What pairing has to know of the program.
+    pub(super) fn program(&self) -> Program {
+        match (self.client_id.as_str(), self.client_mode.as_str()) {
+            _ if self.is_control_ui() => Program::ControlUi,
+            ("webchat-ui", _) | (_, "webchat") => Program::Webchat,
+            ("openclaw-macos" | "openclaw-linux" | "openclaw-ios" | "openclaw-android", "ui") => {
+                Program::NativeApp
+            }
+            ("gateway-client", "backend") => Program::Backend,
+            _ => Program::Other,
+        }
+    }
+
+    /// What may be the token of the device, and whether it was called that.
+    pub(super) fn device_token(&self) -> Option<(&Offered, TokenField)> {
+        let named = given(self.device_token.as_ref()).map(|it| (it, TokenField::DeviceToken));
+        named.or_else(|| given(self.token.as_ref()).map(|it| (it, TokenField::Token)))
+    }
+
     /// Whether the peer is one of the two programs that may keep their scopes without a device
     /// identity, when they are local: the command line and a backend.
     fn is_local_program(&self) -> bool {
@@ -74,6 +106,15 @@ impl ConnectAuth {
     fn offers_secret(&self) -> bool {
         given(self.token.as_ref()).is_some() || given(self.password.as_ref()).is_some()
     }
+}
+
+/// Where in a `connect` a device token stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenField {
+    /// In `auth.deviceToken`.
+    DeviceToken,
+    /// In `auth.token`, where the shared token could be.
+    Token,
 }
 
 /// Decides what a peer without a device identity may be, given how the comparison of its secret

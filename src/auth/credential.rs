@@ -12,9 +12,10 @@ use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 
-use super::connect::{self, ConnectAuth};
+use super::connect::ConnectAuth;
+use super::device::{Devices, PairingPolicy};
 use super::head::{Head, HeadError, Locality, ProxyPolicy};
-use super::limiter::{Attempt, FailureLimiter, Guessed, Key, LimiterConfig, Source};
+use super::limiter::{Attempt, FailureLimiter, Finding, Guessed, Key, LimiterConfig, Source};
 use super::origin::OriginPolicy;
 use super::scope::{Role, Rules, ScopeSet};
 use super::secret::{Offered, Secret};
@@ -53,6 +54,8 @@ pub struct AuthConfig {
     pub proxies: ProxyPolicy,
     /// Browser origins.
     pub origins: OriginPolicy,
+    /// Which devices are paired without being asked.
+    pub pairing: PairingPolicy,
 }
 
 /// Compares secrets, counts failures and grants scopes; one for both fronts.
@@ -60,17 +63,37 @@ pub struct AuthConfig {
 pub struct Authenticator {
     active: RwLock<Arc<Active>>,
     generation: watch::Sender<u64>,
-    limiter: FailureLimiter,
+    pub(super) limiter: FailureLimiter,
+    pub(super) devices: Arc<Devices>,
     full: ScopeSet,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What is in force.
 #[derive(Debug)]
-struct Active {
-    config: AuthConfig,
+pub(super) struct Active {
+    pub(super) config: AuthConfig,
     credential: Arc<str>,
     generation: u64,
+}
+
+/// What a peer offers for the shared secret.
+struct Comparison<'a> {
+    secret: &'a Secret,
+    offered: &'a Offered,
+    /// Whether it is right for something else.
+    is_other: bool,
+}
+
+/// What the comparison of a shared secret found.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It is right, or none is asked for.
+    Right,
+    /// It is right for something else, and was not counted.
+    Other,
+    /// It is not there, wrong, or was not looked at.
+    Refused(AuthError),
 }
 
 impl Active {
@@ -83,7 +106,7 @@ impl Active {
     }
 
     /// The principal of a peer that proved itself; an operator under the current rules.
-    fn grant(&self, head: &Head, scopes: ScopeSet) -> Principal {
+    pub(super) fn grant(&self, head: &Head, scopes: ScopeSet) -> Principal {
         Principal {
             method: self.config.mode.method(),
             credential: Arc::clone(&self.credential),
@@ -100,14 +123,20 @@ impl Active {
 
 impl Authenticator {
     /// An authenticator for this configuration.
-    pub fn new(config: AuthConfig, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: AuthConfig, devices: Arc<Devices>, metrics: Arc<Metrics>) -> Self {
         Self {
             limiter: FailureLimiter::new(config.limiter),
             active: RwLock::new(Active::new(config, 0)),
             generation: watch::Sender::new(0),
+            devices,
             full: ScopeSet::full(),
             metrics,
         }
+    }
+
+    /// The devices that may connect, for those who handle them.
+    pub const fn devices(&self) -> &Arc<Devices> {
+        &self.devices
     }
 
     /// Reads the head of a request from `peer`, by the proxies that are trusted now.
@@ -156,53 +185,43 @@ impl Authenticator {
         Ok(active.grant(head, self.full.clone()))
     }
 
-    /// Authenticates a native `connect` and decides its scopes (`protocol-facts` §3.1, §3.6):
-    /// origin, lockout, secret, and what a peer without a device identity may be.
-    ///
-    /// # Errors
-    /// [`AuthError`] says why not.
-    ///
-    /// # Cancel safety
-    /// As [`Authenticator::http`].
-    pub async fn connect(&self, head: &Head, offer: &ConnectAuth) -> Result<Principal, AuthError> {
-        let active = self.active();
-        let shared = self.judge_shared(&active, head, offer)?;
-        self.hold_back(head, shared.as_ref().err()).await;
-        let scopes = connect::admit(head, offer, active.config.mode.method(), shared)?;
-        let scopes = match &head.scopes {
-            Some(cap) => scopes.capped(cap),
-            None => scopes,
-        };
-        Ok(Principal {
-            role: offer.role,
-            rules: offer.rules,
-            ..active.grant(head, scopes)
-        })
-    }
-
-    /// Checks the origin, which refuses at once, and compares the secret, whose refusal is one fact
-    /// among several.
-    fn judge_shared(
-        &self,
+    /// Checks the origin of a `connect`, which refuses before anything is compared.
+    pub(super) fn check_origin(
         active: &Active,
         head: &Head,
         offer: &ConnectAuth,
-    ) -> Result<Result<(), AuthError>, AuthError> {
+    ) -> Result<(), AuthError> {
         if head.origin.is_some() || offer.is_browser() {
             let origins = &active.config.origins;
             origins.check(head).map_err(AuthError::Origin)?;
         }
+        Ok(())
+    }
+
+    /// Compares the shared secret of a `connect`, whose refusal is one fact among several.
+    /// `is_other` says that what stands in its place is right for something else.
+    pub(super) fn judge_shared(
+        &self,
+        active: &Active,
+        head: &Head,
+        offer: &ConnectAuth,
+        is_other: bool,
+    ) -> Judged {
         let method = active.config.mode.method();
-        Ok(match &active.config.mode {
-            AuthMode::Token(secret) | AuthMode::Password(secret) => {
-                match offer.secret_for(method) {
-                    // Without anything to compare, a lock tells nobody anything.
-                    None => Err(AuthError::Missing(method)),
-                    offered => self.compare(active, head, secret, offered),
-                }
-            }
-            AuthMode::None => Ok(()),
-        })
+        let secret = match &active.config.mode {
+            AuthMode::Token(secret) | AuthMode::Password(secret) => secret,
+            AuthMode::None => return Judged::Right,
+        };
+        let Some(offered) = offer.secret_for(method) else {
+            // Without anything to compare, a lock tells nobody anything.
+            return Judged::Refused(AuthError::Missing(method));
+        };
+        let comparison = Comparison {
+            secret,
+            offered,
+            is_other,
+        };
+        self.judge(active, head, &comparison)
     }
 
     /// Whether a probe may be answered in detail: the caller is local, or knows the secret. A wrong
@@ -267,37 +286,69 @@ impl Authenticator {
                     self.locked_out(key, retry_after)
                 }));
         };
+        let comparison = Comparison {
+            secret,
+            offered,
+            is_other: false,
+        };
+        match self.judge(active, head, &comparison) {
+            Judged::Right => Ok(()),
+            Judged::Refused(error) => Err(error),
+            Judged::Other => Err(AuthError::Mismatch(method)),
+        }
+    }
+
+    fn judge(&self, active: &Active, head: &Head, comparison: &Comparison<'_>) -> Judged {
+        let method = active.config.mode.method();
+        let key = shared_secret_key(head);
         // Digested outside of the limiter, so that a long secret holds nobody up.
-        let digest = offered.digest();
-        match self.limiter.attempt(key, || secret.matches(&digest)) {
-            Attempt::Passed => Ok(()),
-            Attempt::Locked { retry_after } => Err(self.locked_out(key, retry_after)),
+        let digest = comparison.offered.digest();
+        let find = || match (comparison.secret.matches(&digest), comparison.is_other) {
+            (true, _) => Finding::Right,
+            (false, true) => Finding::Other,
+            (false, false) => Finding::Wrong,
+        };
+        match self.limiter.attempt(key, find) {
+            Attempt::Passed => Judged::Right,
+            Attempt::Other => Judged::Other,
+            Attempt::Locked { retry_after } => Judged::Refused(self.locked_out(key, retry_after)),
             Attempt::Failed { locked } => {
-                self.metrics.auth_failures.add_one();
-                if locked {
-                    tracing::warn!(source = ?key.source, "too many wrong secrets, locked out");
-                } else {
-                    tracing::info!(source = ?key.source, "wrong {}", method.as_str());
-                }
-                Err(AuthError::Mismatch(method))
+                self.note_failure(key, method, locked);
+                Judged::Refused(AuthError::Mismatch(method))
             }
         }
     }
 
-    /// Delays the answer to a wrong secret where the limiter says so.
-    async fn hold_back(&self, head: &Head, refused: Option<&AuthError>) {
-        if let Some(AuthError::Mismatch(_)) = refused {
-            self.limiter.hold_back(shared_secret_key(head)).await;
+    /// Counts and logs a wrong secret.
+    pub(super) fn note_failure(&self, key: Key, method: AuthMethod, locked: bool) {
+        self.metrics.auth_failures.add_one();
+        if locked {
+            tracing::warn!(source = ?key.source, "too many wrong secrets, locked out");
+        } else {
+            tracing::info!(source = ?key.source, "wrong {}", method.as_str());
         }
     }
 
-    fn locked_out(&self, key: Key, retry_after: Duration) -> AuthError {
+    /// Delays the answer to a wrong secret where the limiter says so.
+    pub(super) async fn hold_back(&self, head: &Head, refused: Option<&AuthError>) {
+        let Some(AuthError::Mismatch(method)) = refused else {
+            return;
+        };
+        let guessed = match method {
+            AuthMethod::Token | AuthMethod::Password | AuthMethod::None => Guessed::SharedSecret,
+            AuthMethod::DeviceToken => Guessed::DeviceToken,
+        };
+        let source = Source::of(head);
+        self.limiter.hold_back(Key { guessed, source }).await;
+    }
+
+    pub(super) fn locked_out(&self, key: Key, retry_after: Duration) -> AuthError {
         self.metrics.auth_lockouts.add_one();
         tracing::debug!(source = ?key.source, "refused while locked out");
         AuthError::LockedOut { retry_after }
     }
 
-    fn active(&self) -> Arc<Active> {
+    pub(super) fn active(&self) -> Arc<Active> {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -312,6 +363,7 @@ fn shared_secret_key(head: &Head) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use super::super::device::testing::Bench;
     use super::super::origin::OriginRefusal;
     use super::super::scope::Scope;
     use super::*;
@@ -329,6 +381,7 @@ mod tests {
             limiter: LimiterConfig::default(),
             proxies: ProxyPolicy::default(),
             origins: OriginPolicy::default(),
+            pairing: PairingPolicy::default(),
         }
     }
 
@@ -341,7 +394,7 @@ mod tests {
     }
 
     fn authenticator(mode: AuthMode) -> Authenticator {
-        Authenticator::new(config(mode), Arc::new(Metrics::default()))
+        Authenticator::new(config(mode), Bench::new().devices, Arc::default())
     }
 
     fn head(auth: &Authenticator, peer: &str, lines: &[(&str, &str)]) -> Head {
@@ -577,7 +630,7 @@ mod tests {
     async fn forwarding_headers_neither_evade_the_count_nor_lock_others_out() {
         let mut trusting = config(token());
         trusting.proxies.trusted = vec!["10.0.0.0/8".parse().unwrap()];
-        let auth = Authenticator::new(trusting, Arc::default());
+        let auth = Authenticator::new(trusting, Bench::new().devices, Arc::default());
         let proxy = "10.0.0.7:1";
         for n in 0..10 {
             // The guesser writes what it likes; the proxy appends whom it sees.
@@ -743,7 +796,8 @@ mod tests {
         expected: Result<&str, AuthError>,
     ) {
         let found = auth.connect(&head(auth, peer, lines), offer).await;
-        let found = found.map(|it| it.scopes.names().collect::<Vec<_>>().join(","));
+        let found = found.map(|it| it.principal.scopes);
+        let found = found.map(|it| it.names().collect::<Vec<_>>().join(","));
         assert_eq!(
             found,
             expected.map(str::to_owned),
@@ -977,7 +1031,8 @@ mod tests {
         let principal = auth
             .connect(&head(&auth, LOCAL, &[HOST]), &old)
             .await
-            .unwrap();
+            .unwrap()
+            .principal;
         assert_eq!(
             (principal.role, principal.rules),
             (Role::Operator, Rules::V3)

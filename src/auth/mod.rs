@@ -4,8 +4,10 @@
 //! Knows request heads and `connect` credentials, but neither sockets nor wire shapes.
 
 mod address;
+mod admission;
 mod connect;
 mod credential;
+pub mod device;
 mod head;
 mod limiter;
 mod origin;
@@ -14,14 +16,16 @@ mod scope;
 mod secret;
 mod table;
 
+pub use admission::Admitted;
 pub use connect::ConnectAuth;
 pub use credential::{AuthConfig, AuthMode, Authenticator};
+pub use device::{DeviceClaim, Devices, PairingPolicy};
 pub use head::{Head, HeadError, Locality, ProxyPolicy};
 pub use limiter::LimiterConfig;
 pub use origin::{OriginPolicy, OriginRefusal};
 pub use rate::{Rate, RateConfig, RateLimited, Rates};
 pub use scope::{CallFacts, EventGate, Operation, Role, Rules, Scope, ScopeSet};
-pub use secret::{Offered, OfferedDigest, Secret};
+pub use secret::{Minted, Offered, OfferedDigest, Secret, SecretDigest};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,12 +33,15 @@ use std::time::Duration;
 
 use crate::error::ErrorCode;
 
+use device::{PairingRequired, ProofError, StoreError};
+
 /// Who a request or connection acts for, after authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// How it proved itself.
     pub method: AuthMethod,
-    /// Stable name of the credential, for fairness and idempotency; never the secret.
+    /// Stable name of the credential, for fairness and idempotency; never the secret. That of a
+    /// device does not depend on how it authenticated, so it is the same after a reconnect.
     pub credential: Arc<str>,
     /// The device that proved itself, if one did.
     pub device: Option<Arc<str>>,
@@ -104,6 +111,21 @@ pub enum AuthError {
     /// A user interface must prove a device identity. Not counted as a failure.
     #[error("control ui requires device identity")]
     ControlUiDeviceRequired,
+    /// The device did not prove itself. Nothing was compared, so nothing is counted.
+    #[error("the device did not prove itself")]
+    Device(#[source] ProofError),
+    /// The device token is right, but does not allow what is asked for. Not counted as a failure.
+    #[error("the device token does not allow what is asked for")]
+    ScopeMismatch,
+    /// The device has to be approved first.
+    #[error("the device has to be approved")]
+    PairingRequired(Box<PairingRequired>),
+    /// As many devices wait for approval, or are paired, as may be.
+    #[error("too many devices")]
+    PairingFull,
+    /// What is known of the device could not be read or written.
+    #[error("the store of devices failed")]
+    Store(#[from] StoreError),
 }
 
 impl AuthError {
@@ -115,9 +137,18 @@ impl AuthError {
             | Self::Mismatch(_)
             | Self::Origin(_)
             | Self::DeviceRequired
-            | Self::ControlUiDeviceRequired => ErrorCode::Unauthorized,
+            | Self::ControlUiDeviceRequired
+            | Self::Device(_)
+            | Self::ScopeMismatch
+            | Self::PairingRequired(_) => ErrorCode::Unauthorized,
             Self::LockedOut { .. } => ErrorCode::RateLimited,
             Self::ProxyAttribution => ErrorCode::Forbidden,
+            Self::PairingFull => ErrorCode::Overloaded,
+            Self::Store(error) => error.code(),
         }
+    }
+
+    fn pairing(required: PairingRequired) -> Self {
+        Self::PairingRequired(Box::new(required))
     }
 }

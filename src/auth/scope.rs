@@ -5,10 +5,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::table;
 
 /// Most scope names a set keeps; further ones are dropped, so that a peer cannot fill memory.
 const SCOPE_NAMES_MAX: usize = 64;
+
+/// Longest name a set keeps, in bytes; longer ones are dropped.
+const SCOPE_NAME_BYTES_MAX: usize = 128;
+
+/// What the names of an operator's scopes begin with.
+const OPERATOR_PREFIX: &str = "operator.";
 
 /// A right, as `protocol-facts` §4.2 names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +99,10 @@ impl Scope {
 }
 
 /// What kind of peer a principal is (§4.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A person or program that uses the gateway.
     #[default]
@@ -107,6 +118,13 @@ impl Role {
             Self::Operator => "operator",
             Self::Node => "node",
         }
+    }
+
+    /// The role of this wire name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Operator, Self::Node]
+            .into_iter()
+            .find(|role| role.as_str() == name)
     }
 }
 
@@ -186,7 +204,7 @@ impl ScopeSet {
     pub fn allows_name(&self, name: &str) -> bool {
         match Scope::from_name(name) {
             Some(scope) => self.allows(scope),
-            None if name.starts_with("operator.") => {
+            None if name.starts_with(OPERATOR_PREFIX) => {
                 self.allows(Scope::Admin) || self.names().any(|held| held == name)
             }
             None => self.names().any(|held| held == name),
@@ -197,6 +215,35 @@ impl ScopeSet {
     #[must_use]
     pub fn capped(&self, cap: &Self) -> Self {
         self.names().filter(|name| cap.allows_name(name)).collect()
+    }
+
+    /// The first scope of `asked` the holder lacks, implications included.
+    pub fn lacks<'a>(&self, asked: &'a Self) -> Option<&'a str> {
+        asked.names().find(|name| !self.allows_name(name))
+    }
+
+    /// The scopes of both.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        self.names().chain(other.names()).collect()
+    }
+
+    /// The scopes a peer of this role can hold: an operator those of operators, a node the others
+    /// (`protocol-facts` §3.8).
+    #[must_use]
+    pub fn of_role(&self, role: Role) -> Self {
+        let is_operator = matches!(role, Role::Operator);
+        self.names()
+            .filter(|name| name.starts_with(OPERATOR_PREFIX) == is_operator)
+            .collect()
+    }
+
+    /// The same scopes in the order of their names.
+    #[must_use]
+    pub fn sorted(&self) -> Self {
+        let mut names: Vec<&str> = self.names().collect();
+        names.sort_unstable();
+        names.into_iter().collect()
     }
 }
 
@@ -214,6 +261,19 @@ impl PartialEq for ScopeSet {
 
 impl Eq for ScopeSet {}
 
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeSet {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let names = Vec::<Box<str>>::deserialize(from)?;
+        Ok(names.iter().map(AsRef::as_ref).collect())
+    }
+}
+
 impl<'a> FromIterator<&'a str> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
         let mut kept: Vec<Box<str>> = Vec::new();
@@ -222,7 +282,8 @@ impl<'a> FromIterator<&'a str> for ScopeSet {
             if kept.len() == SCOPE_NAMES_MAX {
                 break;
             }
-            if !kept.iter().any(|earlier| **earlier == *name) {
+            let is_kept = kept.iter().any(|earlier| **earlier == *name);
+            if !is_kept && name.len() <= SCOPE_NAME_BYTES_MAX {
                 known |= Scope::from_name(name).map_or(0, Scope::bit);
                 kept.push(name.into());
             }
@@ -410,6 +471,44 @@ mod tests {
         let names: Vec<String> = (0..1000).map(|n| format!("operator.n{n}")).collect();
         let held: ScopeSet = names.iter().map(String::as_str).collect();
         assert_eq!(held.names().count(), SCOPE_NAMES_MAX);
+        let long = "n".repeat(SCOPE_NAME_BYTES_MAX);
+        assert_eq!(set(&format!("{long}n,{long},a")), set(&format!("{long},a")));
+    }
+
+    fn check_lacks(held: &str, asked: &str, expected: Option<&str>) {
+        let asked = set(asked);
+        assert_eq!(set(held).lacks(&asked), expected, "{held:?} {asked:?}");
+    }
+
+    #[test]
+    fn what_a_holder_lacks_is_the_first_scope_nothing_of_its_own_implies() {
+        check_lacks("", "", None);
+        check_lacks("operator.write", "operator.read,operator.talk", None);
+        check_lacks("operator.admin", "operator.pairing,operator.new", None);
+        check_lacks("operator.read", "operator.write", Some("operator.write"));
+        check_lacks("operator.admin", "operator.read,x", Some("x"));
+        check_lacks("x", "x,y,z", Some("y"));
+    }
+
+    #[test]
+    fn scopes_belong_to_operators_or_to_nodes() {
+        let both = set("operator.read,camera,operator.,operatorx");
+        assert_eq!(both.of_role(Role::Operator), set("operator.read,operator."));
+        assert_eq!(both.of_role(Role::Node), set("camera,operatorx"));
+        assert_eq!(Role::from_name("node"), Some(Role::Node));
+        assert_eq!(Role::from_name("Node"), None);
+    }
+
+    #[test]
+    fn sets_are_written_as_lists() {
+        let held = set("operator.write,a");
+        let json = serde_json::to_string(&held).unwrap();
+        assert_eq!(json, r#"["operator.write","a"]"#);
+        let read: ScopeSet = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, held);
+        assert!(read.allows(Scope::Read));
+        assert_eq!(set("b,a").sorted(), set("a,b"));
+        assert_eq!(set("a,b").joined(&set("b,c")), set("a,b,c"));
     }
 
     #[test]

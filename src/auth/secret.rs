@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -99,12 +101,89 @@ impl Offered {
         (scheme.eq_ignore_ascii_case(SCHEME) && !secret.is_empty()).then(|| Self::new(secret))
     }
 
+    /// The text as it came, for what was signed with it.
+    pub(super) fn as_sent(&self) -> &str {
+        &self.0
+    }
+
     fn text(&self) -> &str {
         self.0.trim()
     }
 }
 
 impl fmt::Debug for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// A secret the gateway made and tells its holder once; prints as `[secret]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Minted(Arc<str>);
+
+impl Minted {
+    /// Makes a secret of 32 random bytes, written in base64url.
+    ///
+    /// # Errors
+    /// The operating system has no random bytes.
+    pub(super) fn new() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
+    }
+
+    /// The secret a peer offered, to tell it again.
+    pub(super) fn again(offered: &Offered) -> Self {
+        Self(offered.text().into())
+    }
+
+    /// The secret itself, for the one peer it is for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The form it is kept in.
+    pub(super) fn digest(&self) -> SecretDigest {
+        SecretDigest(digest(&self.0))
+    }
+}
+
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// The only thing that is kept of a secret the gateway made; prints as `[secret]`.
+#[derive(Clone, Copy)]
+pub struct SecretDigest([u8; 32]);
+
+impl SecretDigest {
+    /// A digest that was kept.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to keep.
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// Whether this is the digest of what was offered. Takes as long for every offer.
+    pub(super) fn matches(self, offered: &OfferedDigest) -> bool {
+        self.0.ct_eq(&offered.0).into()
+    }
+}
+
+impl PartialEq for SecretDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretDigest {}
+
+impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
@@ -163,6 +242,24 @@ mod tests {
         let shown = format!("{:?} {offered:?} {digest:?}", Secret::new("hunter2"));
         assert_eq!(shown, "[secret] [secret] [secret]");
         assert_eq!(Secret::new("hunter2").expose(), "hunter2");
+    }
+
+    #[test]
+    fn minted_secrets_are_long_random_and_kept_as_digests() {
+        let (one, two) = (Minted::new().unwrap(), Minted::new().unwrap());
+        assert_ne!(one, two);
+        for minted in [&one, &two] {
+            let text = minted.expose();
+            assert_eq!(URL_SAFE_NO_PAD.decode(text).unwrap().len(), 32);
+            assert_eq!(text.len(), 43);
+            let kept = SecretDigest::from_bytes(minted.digest().to_bytes());
+            assert!(kept.matches(&Offered::new(format!(" {text} ")).digest()));
+            assert!(!kept.matches(&Offered::new(text.split_at(1).1).digest()));
+            assert!(!kept.matches(&Offered::new("").digest()));
+            assert_eq!(format!("{minted:?} {kept:?}"), "[secret] [secret]");
+        }
+        assert!(!one.digest().matches(&Offered::new(two.expose()).digest()));
+        assert_eq!(Minted::again(&Offered::new(one.expose())), one);
     }
 
     fn check_bearer(header: &str, expected: Option<&str>) {

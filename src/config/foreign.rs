@@ -55,7 +55,6 @@ const KEYS: &[(&str, &[&str])] = &[
             "channelStaleEventThresholdMinutes",
             "handshakeTimeoutMs",
             "mode",
-            "nodes",
             "push",
             "reload",
             "remote",
@@ -92,6 +91,11 @@ const KEYS: &[(&str, &[&str])] = &[
             "url",
         ],
     ),
+    (
+        "gateway.nodes",
+        &["allowCommands", "browser", "denyCommands"],
+    ),
+    ("gateway.nodes.pairing", &["autoApproveCidrs"]),
     ("gateway.http", &["cors"]),
     (
         "gateway.http.endpoints",

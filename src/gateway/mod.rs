@@ -1,11 +1,15 @@
 //! The composition root: builds every part, wires the traits, owns the way up and the way down.
 
 mod catalog;
+mod credentials;
 #[doc(hidden)]
 pub mod local;
 mod recover;
 mod stop;
 mod unavailable;
+
+#[doc(hidden)]
+pub use credentials::LedgerCredentials;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::agent::AgentRef;
 use crate::agent::model::{ModelAgent, ModelClient, Spawner};
 use crate::agent::sim::SimAgent;
-use crate::auth::{AuthMode, Authenticator, RateConfig, Rates, Secret};
+use crate::auth::{AuthMode, Authenticator, Devices, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, Backend, Config};
 use crate::dispatch::{Dispatch, LogTail, LogTailQuery, LogView, Parts};
@@ -246,10 +250,7 @@ impl Root {
     ) -> Gateway {
         let logs = Arc::new(Logs::new(self.config.logs));
         let rates = Arc::new(Rates::new(RateConfig::default()));
-        let auth = Arc::new(Authenticator::new(
-            self.config.auth.clone(),
-            Arc::clone(&self.metrics),
-        ));
+        let auth = Arc::new(self.authenticator());
         let scheduler = self.scheduler(&logs);
         self.bus.set_control(Arc::new(scheduler.clone()));
         let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
@@ -286,6 +287,16 @@ impl Root {
             dispatch,
             closed,
         }
+    }
+
+    fn authenticator(&self) -> Authenticator {
+        let devices = Devices::new(
+            Arc::new(LedgerCredentials::new(Arc::clone(&self.ledger))),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.ids),
+        );
+        let metrics = Arc::clone(&self.metrics);
+        Authenticator::new(self.config.auth.clone(), Arc::new(devices), metrics)
     }
 
     fn scheduler(&self, logs: &Arc<Logs>) -> SchedulerHandle {

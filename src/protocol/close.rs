@@ -36,6 +36,12 @@ pub enum Close {
     AuthChanged,
     /// The policy the peer was admitted under was changed.
     PolicyChanged,
+    /// The peer's device is not paired any more.
+    DeviceRemoved,
+    /// The peer's device may not act as this any more.
+    DeviceTokenRevoked,
+    /// The device token the peer authenticated with was replaced.
+    DeviceTokenRotated,
     /// A fault of the gateway.
     Internal,
 }
@@ -55,7 +61,11 @@ impl Close {
             Self::Internal => 1011,
             Self::ServiceRestart => 1012,
             Self::Starting | Self::Draining => 1013,
-            Self::AuthChanged | Self::PolicyChanged => 4001,
+            Self::AuthChanged
+            | Self::PolicyChanged
+            | Self::DeviceRemoved
+            | Self::DeviceTokenRevoked
+            | Self::DeviceTokenRotated => 4001,
         }
     }
 
@@ -74,6 +84,9 @@ impl Close {
             Self::Draining => "gateway restart in progress",
             Self::AuthChanged => "gateway auth changed",
             Self::PolicyChanged => "gateway policy changed",
+            Self::DeviceRemoved => "device removed",
+            Self::DeviceTokenRevoked => "client invalidated: device token revoked",
+            Self::DeviceTokenRotated => "client invalidated: device token rotated",
             Self::Internal => "gateway message handler unavailable",
         }
     }
@@ -95,6 +108,9 @@ impl Close {
             Self::Draining => "draining",
             Self::AuthChanged => "auth_changed",
             Self::PolicyChanged => "policy_changed",
+            Self::DeviceRemoved => "device_removed",
+            Self::DeviceTokenRevoked => "device_token_revoked",
+            Self::DeviceTokenRotated => "device_token_rotated",
             Self::Internal => "internal",
         }
     }

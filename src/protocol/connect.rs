@@ -1,7 +1,7 @@
 //! What a client says about itself in `connect` (`protocol-facts` §2.2) and what follows from it.
 //!
 //! Unknown members are tolerated, because newer clients send more. A `device` is checked for its
-//! form only; nothing here takes it for a proof.
+//! form only: whether it proves anything is not decided here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,7 +44,7 @@ pub struct ConnectParams {
     /// The scopes the client asks for.
     #[serde(default)]
     pub scopes: Vec<NonEmpty>,
-    /// The device the client says it runs on.
+    /// The device the client runs on, with its proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
     /// The secrets the client offers.
@@ -58,7 +58,7 @@ pub struct ConnectParams {
     pub user_agent: Option<String>,
 }
 
-/// What a device says about itself; form only.
+/// What a device shows of its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {

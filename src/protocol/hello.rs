@@ -5,6 +5,7 @@
 //! caller put into the snapshot.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -74,13 +75,50 @@ pub struct Features {
 
 /// What an accepted peer may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct HelloAuth {
-    /// How it authenticated: `token`, `password` or `none`.
-    pub method: Cow<'static, str>,
+    /// How it authenticated: `token`, `password`, `none` or `device-token`; not in version 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Cow<'static, str>>,
     /// What it acts as.
     pub role: Role,
     /// Its scopes; may be none.
     pub scopes: Vec<Arc<str>>,
+    /// The token of its device, to be kept by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<Confidential>,
+    /// When that token came to be, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_at_ms: Option<u64>,
+}
+
+impl HelloAuth {
+    /// The form of version 3, which is only told of with a device token.
+    fn for_v3(&self) -> Option<Self> {
+        self.device_token.is_some().then(|| Self {
+            method: None,
+            ..self.clone()
+        })
+    }
+}
+
+/// A secret for one peer; prints as `[secret]`.
+#[derive(Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Confidential(#[schemars(length(min = 1))] Arc<str>);
+
+impl Confidential {
+    /// Takes a secret for the peer it is written to.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Confidential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 /// The bounds of a connection.
@@ -261,6 +299,9 @@ pub struct PresenceEntry {
     /// Its scopes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<Arc<str>>>,
+    /// Its device, when it proved one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<Arc<str>>,
     /// One running copy of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<Arc<str>>,
@@ -285,7 +326,7 @@ pub(super) struct HelloOk<'a> {
     snapshot: &'a Snapshot,
     /// Not in version 3, where it is only there with a device token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    auth: Option<&'a HelloAuth>,
+    auth: Option<Cow<'a, HelloAuth>>,
     policy: Policy,
 }
 
@@ -303,15 +344,16 @@ impl Hello {
     /// The response to `connect`, or `None` when it would not fit into a frame.
     pub(super) fn encode(&self, id: &str, version: Protocol) -> Option<Reply> {
         let snapshot = self.visible_snapshot(version);
-        let (is_v4, policy) = match version {
+        let (is_v4, auth, policy) = match version {
             Protocol::V3 => (
                 false,
+                self.auth.for_v3().map(Cow::Owned),
                 Policy {
                     attachments: None,
                     ..self.policy
                 },
             ),
-            Protocol::V4 => (true, self.policy),
+            Protocol::V4 => (true, Some(Cow::Borrowed(&self.auth)), self.policy),
         };
         let hello = HelloOk {
             tag: HelloTag::HelloOk,
@@ -323,7 +365,7 @@ impl Hello {
             },
             features: &self.features,
             snapshot: &snapshot,
-            auth: is_v4.then_some(&self.auth),
+            auth,
             policy,
         };
         Reply::try_ok(id, &hello).ok()

@@ -8,6 +8,7 @@ mod client;
 mod close;
 mod codec;
 mod connect;
+mod device_refusal;
 mod error;
 pub mod events;
 mod frame;
@@ -35,6 +36,7 @@ pub use client::{ClientId, ClientInfo, ClientMode};
 pub use close::{CLOSE_REASON_BYTES_MAX, Close};
 pub use codec::{EncodeError, EncodedEvent, FRAME_BYTES_MAX, Reply, encode_request};
 pub use connect::{ClientAuth, ConnectParams, Device, ProtocolNumber, Role};
+pub use device_refusal::{DeviceProofFailure, PairingRefusal, UpgradeReason};
 pub use error::{
     ErrorBody, WireCode, invalid_params, missing_scope, server_busy, unauthorized_role,
     unavailable_during_restart, unavailable_during_startup, unknown_method,
@@ -44,8 +46,9 @@ pub use frame::{
     ServerFrame, StateVersion, TRACEPARENT_CHARS_MAX,
 };
 pub use hello::{
-    AttachmentPolicy, AuthModeName, COMPATIBILITY_LEVEL, Challenge, Features, Hello, HelloAuth,
-    Policy, PresenceEntry, RosterOwnership, SessionDefaults, Snapshot, Suspension, SuspensionPhase,
+    AttachmentPolicy, AuthModeName, COMPATIBILITY_LEVEL, Challenge, Confidential, Features, Hello,
+    HelloAuth, Policy, PresenceEntry, RosterOwnership, SessionDefaults, Snapshot, Suspension,
+    SuspensionPhase,
 };
 pub use machine::{
     AuthDecision, Connect, Gate, Machine, MachineConfig, Output, PENDING_FRAMES_MAX,

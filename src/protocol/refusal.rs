@@ -7,10 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::client::ClientInfo;
 use super::close::Close;
+use super::device_refusal::{DeviceProofFailure, PairingRefusal};
 use super::error::{
     ErrorBody, STARTUP_RETRY, WireCode, invalid_params, unavailable_during_restart,
 };
 use super::version::Protocol;
+
+/// When a device may ask again to be paired after it found too many others waiting.
+const TOO_MANY_DEVICES_RETRY: Duration = Duration::from_mins(1);
 
 /// Why a handshake fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,12 @@ pub enum HandshakeFailure {
     DeviceIdentityRequired,
     /// A control interface must prove a device and did not.
     ControlUiDeviceIdentityRequired,
+    /// The peer did not prove its device.
+    DeviceProof(DeviceProofFailure),
+    /// The peer's device has to be approved first.
+    PairingRequired(Box<PairingRefusal>),
+    /// As many devices wait for approval, or are paired, as may be.
+    TooManyDevices,
     /// A fault of the gateway.
     Internal,
 }
@@ -74,6 +84,10 @@ pub enum AuthReason {
     PasswordMissing,
     /// The password is wrong.
     PasswordMismatch,
+    /// The device token is wrong.
+    DeviceTokenMismatch,
+    /// The device token does not allow what is asked for.
+    ScopeMismatch,
     /// Too many failures.
     RateLimited {
         /// How long the lock still holds.
@@ -116,6 +130,8 @@ impl AuthReason {
             Self::TokenMismatch => Some("token_mismatch"),
             Self::PasswordMissing => Some("password_missing"),
             Self::PasswordMismatch => Some("password_mismatch"),
+            Self::DeviceTokenMismatch => Some("device_token_mismatch"),
+            Self::ScopeMismatch => Some("scope_mismatch"),
             Self::RateLimited { .. } => Some("rate_limited"),
             Self::ProxyAttribution => Some("proxy_attribution_required"),
         }
@@ -129,6 +145,8 @@ impl AuthReason {
             Self::TokenMismatch => "AUTH_TOKEN_MISMATCH",
             Self::PasswordMissing => "AUTH_PASSWORD_MISSING",
             Self::PasswordMismatch => "AUTH_PASSWORD_MISMATCH",
+            Self::DeviceTokenMismatch => "AUTH_DEVICE_TOKEN_MISMATCH",
+            Self::ScopeMismatch => "AUTH_SCOPE_MISMATCH",
             Self::RateLimited { .. } => "AUTH_RATE_LIMITED",
             Self::ProxyAttribution => "AUTH_UNAUTHORIZED",
         }
@@ -139,10 +157,14 @@ impl AuthFailure {
     fn next_step(&self) -> &'static str {
         match self.reason {
             AuthReason::TokenMismatch if self.device_retry => "retry_with_device_token",
-            AuthReason::TokenMismatch | AuthReason::PasswordMismatch => "update_auth_credentials",
+            AuthReason::TokenMismatch
+            | AuthReason::PasswordMismatch
+            | AuthReason::DeviceTokenMismatch => "update_auth_credentials",
             AuthReason::TokenMissing | AuthReason::PasswordMissing => "update_auth_configuration",
             AuthReason::RateLimited { .. } => "wait_then_retry",
-            AuthReason::Required | AuthReason::ProxyAttribution => "review_auth_configuration",
+            AuthReason::Required | AuthReason::ScopeMismatch | AuthReason::ProxyAttribution => {
+                "review_auth_configuration"
+            }
         }
     }
 
@@ -153,6 +175,14 @@ impl AuthFailure {
             AuthReason::TokenMismatch => "gateway token mismatch",
             AuthReason::PasswordMissing => "gateway password missing",
             AuthReason::PasswordMismatch => "gateway password mismatch",
+            AuthReason::DeviceTokenMismatch => {
+                return "unauthorized: device token mismatch (rotate/reissue device token)".into();
+            }
+            AuthReason::ScopeMismatch => {
+                return "unauthorized: device token scope mismatch \
+                        (re-pair or approve scope upgrade)"
+                    .into();
+            }
             AuthReason::RateLimited { .. } => {
                 return "unauthorized: too many failed authentication attempts (retry later)"
                     .into();
@@ -216,6 +246,8 @@ impl AuthFailure {
             | AuthReason::TokenMismatch
             | AuthReason::PasswordMissing
             | AuthReason::PasswordMismatch
+            | AuthReason::DeviceTokenMismatch
+            | AuthReason::ScopeMismatch
             | AuthReason::ProxyAttribution => body,
         }
     }
@@ -266,6 +298,12 @@ impl HandshakeFailure {
                 "control ui requires device identity (use HTTPS or localhost secure context)",
             )
             .with_details(json!({ "code": "CONTROL_UI_DEVICE_IDENTITY_REQUIRED" })),
+            Self::DeviceProof(failure) => failure.body(version),
+            Self::PairingRequired(refusal) => refusal.body(version),
+            Self::TooManyDevices => {
+                ErrorBody::new(WireCode::Unavailable, "too many devices wait to be paired")
+                    .retry_after(TOO_MANY_DEVICES_RETRY)
+            }
             Self::Internal => ErrorBody::new(WireCode::Unavailable, "internal error"),
         }
     }
@@ -277,15 +315,18 @@ impl HandshakeFailure {
             Self::Draining => Close::Draining,
             Self::ProtocolMismatch { .. } => Close::ProtocolMismatch,
             Self::Internal => Close::Internal,
+            Self::PairingRequired(refusal) => {
+                Close::HandshakeRefused(refusal.close_reason(version))
+            }
             Self::NotConnect
             | Self::InvalidParams(_)
             | Self::InvalidRole
             | Self::OriginNotAllowed { .. }
             | Self::Unauthorized(_)
             | Self::DeviceIdentityRequired
-            | Self::ControlUiDeviceIdentityRequired => {
-                Close::HandshakeRefused(self.body(version).message)
-            }
+            | Self::ControlUiDeviceIdentityRequired
+            | Self::DeviceProof(_)
+            | Self::TooManyDevices => Close::HandshakeRefused(self.body(version).message),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::connect::ConnectParams;
 use super::events::agent::AgentEvent;
 use super::events::chat::ChatEvent;
+use super::events::device::DevicePairResolved;
 use super::events::session::{SessionMessage, SessionsChanged};
 use super::events::system::{PresenceEvent, ShutdownEvent, TickEvent};
 use super::events::{Event, EventRow};
@@ -27,6 +28,12 @@ use super::methods::chat::{
     ChatInjectResult, ChatSendParams, ChatSendResult,
 };
 use super::methods::config::{ConfigGetParams, ConfigGetResult};
+use super::methods::device::{
+    DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult,
+    DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult,
+    DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRevokeResult,
+    DeviceTokenRotateParams, DeviceTokenRotateResult, PairedDevice, PendingDevice,
+};
 use super::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsDeleteParams,
     SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
@@ -105,6 +112,19 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::SessionsSubscribe => method::<SessionsListParams, SubscribeResult>(row),
         Method::MessagesSubscribe => method::<MessagesSubscribeParams, SubscribeResult>(row),
         Method::MessagesUnsubscribe => method::<MessagesUnsubscribeParams, SubscribeResult>(row),
+        Method::DevicePairList => method::<DevicePairListParams, DevicePairListResult>(row),
+        Method::DevicePairApprove => {
+            method::<DevicePairApproveParams, DevicePairApproveResult>(row)
+        }
+        Method::DevicePairReject => method::<DevicePairRejectParams, DevicePairRejectResult>(row),
+        Method::DevicePairRemove => method::<DevicePairRemoveParams, DevicePairRemoveResult>(row),
+        Method::DevicePairRename => method::<DevicePairRenameParams, PairedDevice>(row),
+        Method::DeviceTokenRotate => {
+            method::<DeviceTokenRotateParams, DeviceTokenRotateResult>(row)
+        }
+        Method::DeviceTokenRevoke => {
+            method::<DeviceTokenRevokeParams, DeviceTokenRevokeResult>(row)
+        }
     }
 }
 
@@ -128,6 +148,8 @@ fn event_file(row: &EventRow) -> SchemaFile {
         Event::Tick => written_by_us::<TickEvent>(&name),
         Event::Health => written_by_us::<HealthSummary>(&name),
         Event::Shutdown => written_by_us::<ShutdownEvent>(&name),
+        Event::DevicePairRequested => written_by_us::<PendingDevice>(&name),
+        Event::DevicePairResolved => written_by_us::<DevicePairResolved>(&name),
     }
 }
 
@@ -331,6 +353,8 @@ mod tests {
                 Event::Health => survives::<HealthSummary>(payload),
                 Event::Tick => survives::<TickEvent>(payload),
                 Event::Shutdown => survives::<ShutdownEvent>(payload),
+                Event::DevicePairRequested => survives::<PendingDevice>(payload),
+                Event::DevicePairResolved => survives::<DevicePairResolved>(payload),
                 Event::ConnectChallenge => survives::<Challenge>(payload),
                 // Written only: there is no reader it could disagree with.
                 Event::Presence => {}

@@ -53,9 +53,11 @@ pub(crate) fn hello(scopes: &[&str]) -> Hello {
         },
         snapshot: snapshot(),
         auth: HelloAuth {
-            method: "token".into(),
+            method: Some("token".into()),
             role: Role::Operator,
             scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
+            device_token: None,
+            issued_at_ms: None,
         },
         policy: Policy::default(),
     }

@@ -30,7 +30,7 @@ pub struct RunInfo {
 /// The asker of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The credential, as a stable digest name (`token`, `password`, `none`, `device:<id>`).
+    /// The credential, as a stable digest name (`token`, `password`, `none`, `device`).
     pub credential: Arc<str>,
     /// The user, device or connection inside that credential.
     pub party: Arc<str>,

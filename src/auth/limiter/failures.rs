@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ATTEMPTS_MAX, Attempt, Guessed, Key, LimiterConfig, Source};
+use super::{ATTEMPTS_MAX, Attempt, Finding, Guessed, Key, LimiterConfig, Source};
 
 /// Most keys that are remembered at once.
 const KEYS_MAX: usize = 10_000;
@@ -78,18 +78,22 @@ impl Failures {
     }
 
     /// Lets `verify` look at the secret unless the key is locked, and counts the result.
-    pub(super) fn attempt(
+    pub(super) fn attempt<F: Into<Finding>>(
         &mut self,
         key: Key,
         now: Instant,
-        verify: impl FnOnce() -> bool,
+        verify: impl FnOnce() -> F,
     ) -> Attempt {
         if let Some(retry_after) = self.locked(key, now) {
             return Attempt::Locked { retry_after };
         }
-        if verify() {
-            self.forget(key);
-            return Attempt::Passed;
+        match verify().into() {
+            Finding::Right => {
+                self.forget(key);
+                return Attempt::Passed;
+            }
+            Finding::Other => return Attempt::Other,
+            Finding::Wrong => {}
         }
         if self.is_exempt(key) {
             self.delay(key, now);

@@ -51,6 +51,8 @@ impl Default for LimiterConfig {
 pub(super) enum Guessed {
     /// The token or password of the gateway, over HTTP and over WebSocket.
     SharedSecret,
+    /// The token of a device.
+    DeviceToken,
 }
 
 /// Who guesses. Several sources on one address are kept apart where one could otherwise lock out
@@ -98,11 +100,30 @@ pub(super) struct Key {
     pub(super) source: Source,
 }
 
+/// What was found about a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is right.
+    Right,
+    /// It is wrong.
+    Wrong,
+    /// It is not this secret, but no guess either: it is right for something else.
+    Other,
+}
+
+impl From<bool> for Finding {
+    fn from(is_right: bool) -> Self {
+        if is_right { Self::Right } else { Self::Wrong }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// The secret was right; the history is gone.
     Passed,
+    /// The secret was right for something else; the history stays as it is.
+    Other,
     /// The secret was wrong. When `locked`, this failure started a lock.
     Failed {
         /// Whether the key is locked from now on.
@@ -144,7 +165,11 @@ impl FailureLimiter {
     /// check before the first of them is counted.
     ///
     /// A failure must not be answered before [`FailureLimiter::hold_back`] has returned.
-    pub(super) fn attempt(&self, key: Key, verify: impl FnOnce() -> bool) -> Attempt {
+    pub(super) fn attempt<F: Into<Finding>>(
+        &self,
+        key: Key,
+        verify: impl FnOnce() -> F,
+    ) -> Attempt {
         self.with(|failures| failures.attempt(key, Instant::now(), verify))
     }
 

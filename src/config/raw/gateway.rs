@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::LimiterConfig;
+use crate::auth::{LimiterConfig, PairingPolicy};
 use crate::transport::TransportConfig;
 
 use super::{RawSecret, millis};
@@ -34,6 +34,8 @@ pub struct RawGateway {
     pub http: RawHttp,
     /// Browsers.
     pub control_ui: RawControlUi,
+    /// Devices.
+    pub nodes: RawNodes,
     /// Seconds runs may go on after the drain began.
     #[schemars(range(min = 0, max = 86_400))]
     pub drain_seconds: u64,
@@ -52,6 +54,7 @@ impl Default for RawGateway {
             allow_real_ip_fallback: false,
             http: RawHttp::default(),
             control_ui: RawControlUi::default(),
+            nodes: RawNodes::default(),
             drain_seconds: 30,
             limits: RawLimits::default(),
         }
@@ -177,6 +180,32 @@ pub struct RawControlUi {
     pub allowed_origins: Vec<String>,
     /// Whether an origin equal to the `Host` header may.
     pub dangerously_allow_host_header_origin_fallback: bool,
+    /// Whether pages on this machine that know the secret are paired without being asked.
+    pub auto_approve_local: bool,
+}
+
+/// Devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawNodes {
+    /// How devices are paired.
+    pub pairing: RawPairing,
+}
+
+/// How devices are paired.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawPairing {
+    /// Whether programs on this machine that know the secret are paired without being asked.
+    pub auto_approve_local: bool,
+}
+
+impl Default for RawPairing {
+    fn default() -> Self {
+        Self {
+            auto_approve_local: PairingPolicy::default().approve_local,
+        }
+    }
 }
 
 /// Bounds of sockets.

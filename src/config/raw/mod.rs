@@ -17,7 +17,7 @@ use crate::scheduler::{QueueConfig, SchedulerConfig};
 
 pub use gateway::{
     RawAuth, RawAuthMode, RawChatCompletions, RawControlUi, RawEndpoints, RawGateway, RawHsts,
-    RawHttp, RawLimits, RawRateLimit, RawSecurityHeaders,
+    RawHttp, RawLimits, RawNodes, RawPairing, RawRateLimit, RawSecurityHeaders,
 };
 pub use models::{RawCompat, RawModel, RawModelChoice, RawModelList, RawModels, RawProvider};
 

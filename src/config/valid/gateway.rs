@@ -15,7 +15,9 @@ use super::super::value::KeyPath;
 use super::super::{ListenConfig, SecretSource};
 use super::secret::{self, Shared};
 use super::{Checks, Inputs};
-use crate::auth::{AuthConfig, AuthMode, LimiterConfig, OriginPolicy, ProxyPolicy, Secret};
+use crate::auth::{
+    AuthConfig, AuthMode, LimiterConfig, OriginPolicy, PairingPolicy, ProxyPolicy, Secret,
+};
 use crate::transport::TransportConfig;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -116,6 +118,10 @@ pub(super) fn auth(
         limiter: limiter(&raw.auth.rate_limit),
         proxies: proxies?,
         origins,
+        pairing: PairingPolicy {
+            approve_local: raw.nodes.pairing.auto_approve_local,
+            approve_pages: raw.control_ui.auto_approve_local,
+        },
     };
     Some((config, source))
 }

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod chat;
+pub mod device;
 pub mod session;
 pub mod system;
 mod table;

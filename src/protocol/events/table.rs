@@ -1,7 +1,7 @@
 //! The table of events. Gates are enforced by `auth`, whose table says the same; a test compares
 //! the two.
 
-use crate::protocol::methods::{READ, ScopeRule};
+use crate::protocol::methods::{PAIRING, READ, ScopeRule};
 
 /// An event this gateway sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,10 @@ pub enum Event {
     Health,
     /// `shutdown`
     Shutdown,
+    /// `device.pair.requested`
+    DevicePairRequested,
+    /// `device.pair.resolved`
+    DevicePairResolved,
 }
 
 /// How an event finds its receivers.
@@ -75,7 +79,7 @@ const fn droppable(row: EventRow) -> EventRow {
 }
 
 /// Every event, in the order of `hello-ok.features.events`.
-const EVENTS: [EventRow; 9] = [
+const EVENTS: [EventRow; 11] = [
     row(
         Event::ConnectChallenge,
         "connect.challenge",
@@ -110,6 +114,18 @@ const EVENTS: [EventRow; 9] = [
         ScopeRule::Open,
         Delivery::Broadcast,
     ),
+    droppable(row(
+        Event::DevicePairRequested,
+        "device.pair.requested",
+        PAIRING,
+        Delivery::Broadcast,
+    )),
+    droppable(row(
+        Event::DevicePairResolved,
+        "device.pair.resolved",
+        PAIRING,
+        Delivery::Broadcast,
+    )),
 ];
 
 impl Event {
@@ -130,6 +146,8 @@ impl Event {
             Self::Tick => &EVENTS[6],
             Self::Health => &EVENTS[7],
             Self::Shutdown => &EVENTS[8],
+            Self::DevicePairRequested => &EVENTS[9],
+            Self::DevicePairResolved => &EVENTS[10],
         }
     }
 

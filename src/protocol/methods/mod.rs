@@ -8,8 +8,9 @@ pub mod agents;
 pub mod attachment;
 pub mod chat;
 pub mod config;
+pub mod device;
 pub mod sessions;
 pub mod system;
 mod table;
 
-pub use table::{ADMIN, Method, MethodRow, READ, ScopeFacts, ScopeRule, WRITE};
+pub use table::{ADMIN, Method, MethodRow, PAIRING, READ, ScopeFacts, ScopeRule, WRITE};

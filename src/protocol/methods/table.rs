@@ -56,6 +56,20 @@ pub enum Method {
     MessagesSubscribe,
     /// `sessions.messages.unsubscribe`
     MessagesUnsubscribe,
+    /// `device.pair.list`
+    DevicePairList,
+    /// `device.pair.approve`
+    DevicePairApprove,
+    /// `device.pair.reject`
+    DevicePairReject,
+    /// `device.pair.remove`
+    DevicePairRemove,
+    /// `device.pair.rename`
+    DevicePairRename,
+    /// `device.token.rotate`
+    DeviceTokenRotate,
+    /// `device.token.revoke`
+    DeviceTokenRevoke,
 }
 
 /// What a caller must hold.
@@ -81,6 +95,9 @@ pub const WRITE: ScopeRule = ScopeRule::Static("operator.write");
 
 /// `operator.admin`.
 pub const ADMIN: ScopeRule = ScopeRule::Static("operator.admin");
+
+/// `operator.pairing`.
+pub const PAIRING: ScopeRule = ScopeRule::Static("operator.pairing");
 
 /// What the table says about one method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +137,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 22] = [
+const METHODS: [MethodRow; 29] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -165,6 +182,13 @@ const METHODS: [MethodRow; 22] = [
         ),
         "webchat clients cannot delete sessions; use chat.send for session-scoped updates",
     ),
+    row(Method::DevicePairList, "device.pair.list", PAIRING),
+    row(Method::DevicePairApprove, "device.pair.approve", PAIRING),
+    row(Method::DevicePairReject, "device.pair.reject", PAIRING),
+    row(Method::DevicePairRemove, "device.pair.remove", PAIRING),
+    row(Method::DevicePairRename, "device.pair.rename", PAIRING),
+    row(Method::DeviceTokenRotate, "device.token.rotate", PAIRING),
+    row(Method::DeviceTokenRevoke, "device.token.revoke", PAIRING),
 ];
 
 impl Method {

@@ -11,6 +11,10 @@ use crate::protocol::methods::chat::{
     ChatAbortParams, ChatHistoryParams, ChatInjectParams, ChatSendParams,
 };
 use crate::protocol::methods::config::ConfigGetParams;
+use crate::protocol::methods::device::{
+    DevicePairApproveParams, DevicePairListParams, DevicePairRejectParams, DevicePairRemoveParams,
+    DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRotateParams,
+};
 use crate::protocol::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsDeleteParams, SessionsListParams,
     SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
@@ -50,6 +54,13 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::SessionsPatch => check!(SessionsPatchParams),
         Method::MessagesSubscribe => check!(MessagesSubscribeParams),
         Method::MessagesUnsubscribe => check!(MessagesUnsubscribeParams),
+        Method::DevicePairList => check!(DevicePairListParams),
+        Method::DevicePairApprove => check!(DevicePairApproveParams),
+        Method::DevicePairReject => check!(DevicePairRejectParams),
+        Method::DevicePairRemove => check!(DevicePairRemoveParams),
+        Method::DevicePairRename => check!(DevicePairRenameParams),
+        Method::DeviceTokenRotate => check!(DeviceTokenRotateParams),
+        Method::DeviceTokenRevoke => check!(DeviceTokenRevokeParams),
     };
     refusal.map(|refusal| refusal.message.into_owned())
 }

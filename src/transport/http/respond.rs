@@ -213,13 +213,18 @@ impl From<AuthError> for Refused {
             | AuthError::Mismatch(_)
             | AuthError::Origin(_)
             | AuthError::DeviceRequired
-            | AuthError::ControlUiDeviceRequired => {
-                Self::new(ApiError::unauthorized(), Retry::Never)
-            }
+            | AuthError::ControlUiDeviceRequired
+            | AuthError::Device(_)
+            | AuthError::ScopeMismatch
+            | AuthError::PairingRequired(_) => Self::new(ApiError::unauthorized(), Retry::Never),
             AuthError::LockedOut { retry_after } => {
                 Self::new(ApiError::locked_out(), Retry::LockedFor(retry_after))
             }
             AuthError::ProxyAttribution => Self::new(ApiError::proxy_attribution(), Retry::Never),
+            AuthError::PairingFull | AuthError::Store(_) => Self::new(
+                ApiError::new(error.code(), error.to_string()),
+                Retry::Unsaid,
+            ),
         }
     }
 }

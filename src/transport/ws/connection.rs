@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-use crate::auth::{AuthError, Head, Principal};
+use crate::auth::{Admitted, AuthError, Head};
 use crate::ids::ConnectionId;
 use crate::protocol::{
     AuthDecision, Challenge, Close, Connect, FRAME_BYTES_MAX, Gate, Machine, MachineConfig, Output,
@@ -89,6 +89,8 @@ enum Stage {
 /// What is only needed until the peer was let in.
 struct Entrance {
     head: Arc<Head>,
+    /// What the peer was challenged with.
+    nonce: Arc<str>,
     deciding: Option<BoxFuture<'static, Decided>>,
     _place: PreauthPlace,
 }
@@ -96,7 +98,7 @@ struct Entrance {
 /// How an authentication ended.
 struct Decided {
     connect: Box<Connect>,
-    outcome: Result<Principal, AuthError>,
+    outcome: Result<Admitted, AuthError>,
 }
 
 /// What a peer that was let in has.
@@ -180,6 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             timer: Timer::new(),
             stage: Stage::Handshake(Box::new(Entrance {
                 head: Arc::new(upgrade.head),
+                nonce: challenge.nonce.into(),
                 deciding: None,
                 _place: upgrade.preauth,
             })),
@@ -227,8 +230,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if let Stage::Handshake(entrance) = &mut self.stage {
             let auth = Arc::clone(&self.native.auth);
             let head = Arc::clone(&entrance.head);
+            let nonce = Arc::clone(&entrance.nonce);
             entrance.deciding = Some(Box::pin(async move {
-                let offer = handshake::offer(&connect.params, connect.protocol);
+                let offer = handshake::offer(&connect.params, connect.protocol, &nonce);
                 let outcome = auth.connect(&head, &offer).await;
                 Decided { connect, outcome }
             }));
@@ -405,9 +409,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             entrance.deciding = None;
         }
         let decision = match outcome {
-            Ok(principal) => {
-                let open = self.let_in(&connect, principal);
-                let hello = handshake::hello(&self.native, self.id, &open.peer);
+            Ok(admitted) => {
+                let open = self.let_in(&connect, &admitted);
+                let token = admitted.token.as_ref();
+                let hello = handshake::hello(&self.native, self.id, &open.peer, token);
                 self.stage = Stage::Open(Box::new(open));
                 self.socket.set_inbound(InboundLimits {
                     frame_bytes_max: as_u64(FRAME_BYTES_MAX),
@@ -420,14 +425,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.machine.handle_auth(decision);
     }
 
-    fn let_in(&mut self, connect: &Connect, principal: Principal) -> Open {
+    fn let_in(&mut self, connect: &Connect, admitted: &Admitted) -> Open {
         let native = &self.native;
         let params = &connect.params;
+        let principal = admitted.principal.clone();
         let handle = Arc::clone(&self.handle);
-        let registration = native.registry.enter(self.id, principal.generation, handle);
+        let registration = native.registry.enter(self.id, principal.clone(), handle);
+        // Changed between the comparison and the entry into the registry.
         if !native.auth.is_current(&principal) {
-            // Rotated between the comparison and the entry into the registry.
             self.handle.close(Close::AuthChanged);
+        }
+        if native.auth.is_withdrawn(admitted) {
+            self.handle.close(Close::DeviceRemoved);
         }
         let viewer = Viewer::new(principal.role, &principal.scopes, handshake::caps(params));
         let peer = Arc::new(Peer {
@@ -471,6 +480,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match done.after {
             After::Nothing => {}
             After::Attempted(attempt) => open.settle(*attempt),
+            After::Close(close) => self.machine.close(close),
         }
     }
 

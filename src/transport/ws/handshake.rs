@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
+use crate::auth::device::IssuedToken;
 use crate::auth::{
-    self, AuthError, AuthMethod, ConnectAuth, Locality, Offered, OriginRefusal, Principal, Rules,
-    Scope,
+    self, AuthError, AuthMethod, ConnectAuth, DeviceClaim, Locality, Offered, OriginRefusal,
+    Principal, Rules, Scope,
 };
 use crate::dispatch::Caller;
 use crate::ids::ConnectionId;
 use crate::protocol::{
-    Audience, AuthFailure, AuthModeName, AuthReason, ClientInfo, ConnectParams, HandshakeFailure,
-    Hello, HelloAuth, Policy, PresenceEntry, Protocol, Role, RosterOwnership, SessionDefaults,
-    Snapshot, Suspension, SuspensionPhase,
+    Audience, AuthFailure, AuthModeName, AuthReason, ClientInfo, Confidential, ConnectParams,
+    Device, HandshakeFailure, Hello, HelloAuth, Policy, PresenceEntry, Protocol, Role,
+    RosterOwnership, SessionDefaults, Snapshot, Suspension, SuspensionPhase,
 };
 
+use super::devices::{self, pairing_refusal, proof_failure};
 use super::native::{Native, as_ms, as_u64};
 use super::viewer::Caps;
 
@@ -43,14 +45,21 @@ impl Peer {
     }
 }
 
-/// What auth needs of a `connect`.
-pub(super) fn offer(params: &ConnectParams, protocol: Protocol) -> ConnectAuth {
+/// What auth needs of a `connect`, on a connection that was challenged with `nonce`.
+pub(super) fn offer(params: &ConnectParams, protocol: Protocol, nonce: &str) -> ConnectAuth {
     let secrets = params.auth.clone().unwrap_or_default();
+    let client = &params.client;
     ConnectAuth {
         token: secrets.token.map(Offered::new),
         password: secrets.password.map(Offered::new),
-        client_id: params.client.id.as_str().to_owned(),
-        client_mode: params.client.mode.as_str().to_owned(),
+        device_token: secrets.device_token.map(Offered::new),
+        bootstrap_token: secrets.bootstrap_token.map(Offered::new),
+        device: params.device.as_ref().map(|device| claim(device, nonce)),
+        client_id: client.id.as_str().to_owned(),
+        client_mode: client.mode.as_str().to_owned(),
+        display_name: client.display_name.as_deref().map(str::to_owned),
+        platform: Some(client.platform.as_str().to_owned()),
+        device_family: client.device_family.as_deref().map(str::to_owned),
         role: match params.role() {
             Some(Role::Node) => auth::Role::Node,
             Some(Role::Operator) | None => auth::Role::Operator,
@@ -64,6 +73,17 @@ pub(super) fn offer(params: &ConnectParams, protocol: Protocol) -> ConnectAuth {
             Protocol::V3 => Rules::V3,
             Protocol::V4 => Rules::V4,
         },
+    }
+}
+
+fn claim(device: &Device, nonce: &str) -> DeviceClaim {
+    DeviceClaim {
+        id: device.id.as_str().to_owned(),
+        public_key: device.public_key.as_str().to_owned(),
+        signature: device.signature.as_str().to_owned(),
+        signed_at_ms: device.signed_at,
+        nonce: device.nonce.as_str().to_owned(),
+        challenge: nonce.to_owned(),
     }
 }
 
@@ -82,8 +102,10 @@ pub(super) fn refusal(error: &AuthError, params: &ConnectParams) -> HandshakeFai
         AuthError::Mismatch(AuthMethod::Token) => AuthReason::TokenMismatch,
         AuthError::Missing(AuthMethod::Password) => AuthReason::PasswordMissing,
         AuthError::Mismatch(AuthMethod::Password) => AuthReason::PasswordMismatch,
+        AuthError::Mismatch(AuthMethod::DeviceToken) => AuthReason::DeviceTokenMismatch,
+        AuthError::ScopeMismatch => AuthReason::ScopeMismatch,
         AuthError::Missing(AuthMethod::None | AuthMethod::DeviceToken)
-        | AuthError::Mismatch(AuthMethod::None | AuthMethod::DeviceToken) => AuthReason::Required,
+        | AuthError::Mismatch(AuthMethod::None) => AuthReason::Required,
         AuthError::LockedOut { retry_after } => AuthReason::RateLimited {
             retry_after: *retry_after,
         },
@@ -99,6 +121,12 @@ pub(super) fn refusal(error: &AuthError, params: &ConnectParams) -> HandshakeFai
         AuthError::ControlUiDeviceRequired => {
             return HandshakeFailure::ControlUiDeviceIdentityRequired;
         }
+        AuthError::Device(error) => return HandshakeFailure::DeviceProof(proof_failure(*error)),
+        AuthError::PairingRequired(required) => {
+            return HandshakeFailure::PairingRequired(Box::new(pairing_refusal(required)));
+        }
+        AuthError::PairingFull => return HandshakeFailure::TooManyDevices,
+        AuthError::Store(_) => return HandshakeFailure::Internal,
     };
     let secrets = params.auth.as_ref();
     let device_retry = params.device.is_some()
@@ -113,7 +141,12 @@ pub(super) fn refusal(error: &AuthError, params: &ConnectParams) -> HandshakeFai
 }
 
 /// What an accepted peer is told.
-pub(super) fn hello(native: &Native, id: ConnectionId, peer: &Peer) -> Hello {
+pub(super) fn hello(
+    native: &Native,
+    id: ConnectionId,
+    peer: &Peer,
+    token: Option<&IssuedToken>,
+) -> Hello {
     let principal = &peer.caller.principal;
     Hello {
         connection: id,
@@ -121,9 +154,11 @@ pub(super) fn hello(native: &Native, id: ConnectionId, peer: &Peer) -> Hello {
         features: native.features.clone(),
         snapshot: snapshot(native, peer),
         auth: HelloAuth {
-            method: principal.method.as_str().into(),
-            role: role(principal),
-            scopes: principal.scopes.names().map(Arc::from).collect(),
+            method: Some(principal.method.as_str().into()),
+            role: devices::role(principal.role),
+            scopes: devices::names(&principal.scopes),
+            device_token: token.map(|token| Confidential::new(token.text.expose())),
+            issued_at_ms: token.map(|token| token.issued_at_ms),
         },
         policy: Policy {
             max_buffered_bytes: as_u64(native.config.outbox_bytes_max),
@@ -213,8 +248,9 @@ pub(super) fn presence_entry(peer: &Peer, now_ms: u64) -> PresenceEntry {
         reason: Some("connect".into()),
         text: None,
         ts: now_ms,
-        roles: Some(vec![role(principal)]),
-        scopes: Some(principal.scopes.names().map(Arc::from).collect()),
+        roles: Some(vec![devices::role(principal.role)]),
+        scopes: Some(devices::names(&principal.scopes)),
+        device_id: principal.device.clone(),
         instance_id: client.instance_id.as_ref().map(|text| text.as_str().into()),
     }
 }
@@ -229,13 +265,6 @@ pub(super) fn own_presence(now_ms: u64) -> PresenceEntry {
         reason: Some("self".into()),
         ts: now_ms,
         ..PresenceEntry::default()
-    }
-}
-
-fn role(principal: &Principal) -> Role {
-    match principal.role {
-        auth::Role::Operator => Role::Operator,
-        auth::Role::Node => Role::Node,
     }
 }
 

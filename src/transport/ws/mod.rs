@@ -5,6 +5,7 @@
 
 mod changes;
 mod connection;
+mod devices;
 mod event;
 mod feed;
 mod handshake;
@@ -35,6 +36,7 @@ use crate::transport::listener::Place;
 use crate::transport::serve::TransportParts;
 use crate::transport::sniff::Handshake;
 
+use devices::DeviceTeller;
 use feed::{Feed, FeedLimits};
 use native::{HealthBoard, Native, Starts};
 use presence::Presence;
@@ -79,6 +81,10 @@ impl NativeFront {
             ids: parts.ids,
             metrics: parts.metrics,
         };
+        native.auth.devices().set_watcher(Arc::new(DeviceTeller {
+            feed: Arc::clone(&native.feed),
+            registry: Arc::clone(&native.registry),
+        }));
         let front = Self {
             native: Arc::new(native),
         };

@@ -3,15 +3,19 @@
 //!
 //! The lock is never held across an await, and every entry is removed by a guard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::auth::Principal;
+use crate::auth::device::Invalidation;
 use crate::ids::ConnectionId;
 use crate::metrics::Metrics;
 use crate::protocol::Close;
+
+use super::devices::close_of;
 
 /// Closes one connection from outside; only the first reason counts.
 #[derive(Debug, Default)]
@@ -59,8 +63,7 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     handle: Arc<CloseHandle>,
-    /// Generation of the secret the peer authenticated with.
-    generation: u64,
+    principal: Principal,
 }
 
 impl Registry {
@@ -90,14 +93,15 @@ impl Registry {
         })
     }
 
-    /// Enters a connection that has authenticated with the secret of `generation`.
+    /// Enters a connection that has authenticated.
     pub(super) fn enter(
         self: &Arc<Self>,
         id: ConnectionId,
-        generation: u64,
+        principal: Principal,
         handle: Arc<CloseHandle>,
     ) -> Registration {
-        self.lock().open.insert(id, Entry { handle, generation });
+        let entry = Entry { handle, principal };
+        self.lock().open.insert(id, entry);
         self.metrics.native_open.add(1);
         Registration {
             registry: Arc::clone(self),
@@ -108,10 +112,29 @@ impl Registry {
     /// Closes every connection whose secret is not of `generation`.
     pub(super) fn close_other_generations(&self, generation: u64) {
         for entry in self.lock().open.values() {
-            if entry.generation != generation {
+            if entry.principal.generation != generation {
                 entry.handle.close(Close::AuthChanged);
             }
         }
+    }
+
+    /// Closes every connection that has lost its credential, but the one that asked for it.
+    pub(super) fn close_invalid(&self, invalidation: &Invalidation) {
+        for (id, entry) in &self.lock().open {
+            if invalidation.by != Some(*id) && invalidation.hits(&entry.principal) {
+                entry.handle.close(close_of(invalidation));
+            }
+        }
+    }
+
+    /// The devices that are connected.
+    pub(super) fn devices(&self) -> HashSet<Arc<str>> {
+        let state = self.lock();
+        let devices = state
+            .open
+            .values()
+            .filter_map(|entry| entry.principal.device.clone());
+        devices.collect()
     }
 
     /// How many connections have authenticated.
@@ -172,7 +195,10 @@ fn share_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::device::InvalidCause;
+    use crate::auth::{AuthMethod, Role};
     use crate::ids::{IdSource, SystemIds};
+    use crate::transport::ws::native::itself;
 
     fn registry(per_address: u32) -> Arc<Registry> {
         Registry::new(per_address, Arc::default())
@@ -205,7 +231,11 @@ mod tests {
         let enter = |generation| {
             let handle = Arc::new(CloseHandle::default());
             let id = ConnectionId::from_uuid(SystemIds.random());
-            (registry.enter(id, generation, Arc::clone(&handle)), handle)
+            let principal = Principal {
+                generation,
+                ..itself().principal
+            };
+            (registry.enter(id, principal, Arc::clone(&handle)), handle)
         };
         let (old, old_handle) = enter(1);
         let (_new, new_handle) = enter(2);
@@ -217,5 +247,51 @@ mod tests {
         assert_eq!(old_handle.asked().await, Close::AuthChanged);
         drop(old);
         assert_eq!((registry.len(), registry.metrics.native_open.get()), (1, 1));
+    }
+    #[tokio::test]
+    async fn a_withdrawn_credential_closes_its_connections_and_no_others() {
+        let registry = registry(1);
+        let enter = |device: Option<&str>, role, method| {
+            let handle = Arc::new(CloseHandle::default());
+            let id = ConnectionId::from_uuid(SystemIds.random());
+            let principal = Principal {
+                device: device.map(Arc::from),
+                role,
+                method,
+                ..itself().principal
+            };
+            let registration = registry.enter(id, principal, Arc::clone(&handle));
+            (registration, handle, id)
+        };
+        let (token, device) = (AuthMethod::Token, AuthMethod::DeviceToken);
+        let by_secret = enter(Some("a"), Role::Operator, token);
+        let by_token = enter(Some("a"), Role::Operator, device);
+        let node = enter(Some("a"), Role::Node, device);
+        let caller = enter(Some("a"), Role::Node, device);
+        let other = enter(Some("b"), Role::Operator, device);
+        let plain = enter(None, Role::Operator, token);
+        let devices = registry.devices();
+        assert_eq!(devices, HashSet::from(["a".into(), "b".into()]));
+
+        let invalidate = |cause| {
+            registry.close_invalid(&Invalidation {
+                device: "a".into(),
+                cause,
+                by: Some(caller.2),
+            });
+        };
+        let reasons = || {
+            [&by_secret, &by_token, &node, &caller, &other, &plain]
+                .map(|(_, handle, _)| handle.reason.get().map(Close::as_str))
+        };
+        invalidate(InvalidCause::Rotated(Role::Operator));
+        let rotated = Some("device_token_rotated");
+        assert_eq!(reasons(), [None, rotated, None, None, None, None]);
+        invalidate(InvalidCause::Revoked(Role::Operator));
+        let revoked = Some("device_token_revoked");
+        assert_eq!(reasons(), [revoked, rotated, None, None, None, None]);
+        invalidate(InvalidCause::Removed);
+        let removed = Some("device_removed");
+        assert_eq!(reasons(), [revoked, rotated, removed, None, None, None]);
     }
 }

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use crate::ids::WireId;
-use crate::protocol::Reply;
+use crate::protocol::{Close, Reply};
 
 /// Requests that end soon, at once.
 const SHORT_MAX: usize = 32;
@@ -37,6 +37,8 @@ pub(super) enum After {
     Nothing,
     /// An attempt to start a run is over.
     Attempted(Box<Attempt>),
+    /// The connection is to be closed: the request took its credential away.
+    Close(Close),
 }
 
 /// An attempt to start a run that is over.
@@ -61,6 +63,7 @@ impl std::fmt::Debug for After {
                 .field("is_running", &attempt.is_running)
                 .field("has_second", &attempt.second.is_some())
                 .finish(),
+            Self::Close(close) => f.debug_tuple("Close").field(close).finish(),
         }
     }
 }

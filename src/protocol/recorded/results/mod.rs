@@ -1,5 +1,6 @@
 //! Recorded results and session events: the members of what our constructors write.
 
+mod device;
 mod gateway;
 mod sessions;
 

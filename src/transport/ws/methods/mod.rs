@@ -7,6 +7,7 @@
 mod agent;
 mod agents;
 mod chat;
+mod device;
 mod history;
 mod refusal;
 mod sessions;
@@ -136,6 +137,13 @@ fn route(
         Method::SessionsSubscribe => sessions::subscribe(call, open, params),
         Method::MessagesSubscribe => sessions::subscribe_messages(call, open, params),
         Method::MessagesUnsubscribe => sessions::unsubscribe_messages(call, open, params),
+        Method::DevicePairList => device::list(call, params),
+        Method::DevicePairApprove => device::approve(call, params),
+        Method::DevicePairReject => device::reject(call, params),
+        Method::DevicePairRemove => device::remove(call, params),
+        Method::DevicePairRename => device::rename(call, params),
+        Method::DeviceTokenRotate => device::rotate(call, params),
+        Method::DeviceTokenRevoke => device::revoke(call, params),
     }
 }
 
