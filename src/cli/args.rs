@@ -44,6 +44,8 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Ask a running gateway how it is.
     Health(HealthArgs),
+    /// Look at paired devices of a running gateway, and decide about those that ask.
+    Devices(DevicesArgs),
     /// Look at stored sessions; works with and without a running gateway.
     Sessions {
         #[command(subcommand)]
@@ -94,13 +96,13 @@ pub(super) struct QuickstartArgs {
 #[derive(Debug, Args)]
 pub(super) struct Remote {
     /// Its address, instead of the one in the configuration.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     pub(super) url: Option<String>,
     /// Its token.
-    #[arg(long, value_name = "TOKEN", conflicts_with = "password")]
+    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "password")]
     pub(super) token: Option<String>,
     /// Its password.
-    #[arg(long, value_name = "PASSWORD")]
+    #[arg(long, global = true, value_name = "PASSWORD")]
     pub(super) password: Option<String>,
 }
 
@@ -163,6 +165,64 @@ pub(super) struct HealthArgs {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) remote: Remote,
+}
+
+/// Paired devices.
+#[derive(Debug, Args)]
+pub(super) struct DevicesArgs {
+    #[command(subcommand)]
+    pub(super) command: DevicesCommand,
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
+
+/// What to do with paired devices.
+#[derive(Debug, Subcommand)]
+pub(super) enum DevicesCommand {
+    /// List devices that wait for approval, and paired ones.
+    List,
+    /// Grant a device what it asks for.
+    Approve {
+        /// Its request; may be left out when only one waits.
+        #[arg(value_name = "REQUEST")]
+        request: Option<String>,
+    },
+    /// Refuse a device what it asks for.
+    Reject {
+        /// Its request; may be left out when only one waits.
+        #[arg(value_name = "REQUEST")]
+        request: Option<String>,
+    },
+    /// End the pairing of a device and close its connections.
+    Remove {
+        /// Its id, the beginning of it, or its label.
+        #[arg(value_name = "DEVICE")]
+        device: String,
+    },
+    /// Withdraw what a device may act as, until it is approved again.
+    Revoke {
+        /// Its id, the beginning of it, or its label.
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        /// What it acts as.
+        #[arg(long, value_name = "ROLE", default_value = "operator")]
+        role: String,
+    },
+    /// Make the token of a device worthless; it gets another one.
+    Rotate {
+        /// Its id, the beginning of it, or its label.
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        /// What it acts as.
+        #[arg(long, value_name = "ROLE", default_value = "operator")]
+        role: String,
+        /// What the new token allows, instead of what the old one did.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Option<Vec<String>>,
+    },
 }
 
 /// Stored sessions.

@@ -5,6 +5,7 @@
 
 mod args;
 mod configure;
+mod devices;
 mod logs;
 mod output;
 mod port_owner;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli, env: &Env, output: &Output) -> Result<(), Failure> {
         Command::Agent(args) => talk::agent(context, args),
         Command::Call(args) => talk::call(context, args),
         Command::Health(args) => talk::health(context, args),
+        Command::Devices(args) => devices::run(context, args),
         Command::Sessions { command } => sessions::run(context, command),
         Command::Config { command } => configure::run(context, command),
         Command::Completions { shell } => {

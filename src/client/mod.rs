@@ -21,6 +21,7 @@
 //! Pings are answered and silence is noticed by the driver. Whether to connect again after an end
 //! is the caller's choice. Knows nothing of what methods mean.
 
+mod devices;
 mod driver;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod handshake;
 mod options;
 
 pub use crate::protocol::{ClientAuth, ClientId, ClientMode};
+pub use devices::{DeviceToken, PairedDevice, PairingList, PendingDevice};
 pub use driver::Driver;
 pub use error::{ConnectError, Disconnect, RemoteError, RequestError};
 pub use events::{Event, Events, Received};
