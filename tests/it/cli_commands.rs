@@ -29,6 +29,7 @@ fn help_and_version_are_answers() {
         "agent",
         "call",
         "health",
+        "devices",
         "sessions",
         "config",
         "completions",

@@ -263,6 +263,40 @@ const METHODS: &[(&str, &[&str])] = &[
         "logs.tail",
         &["native_methods::config_get_hides_secrets_and_logs_tail_reads_lines"],
     ),
+    (
+        "device.pair.list",
+        &[
+            "devices::devices_are_answered_as_on_record",
+            "devices::a_paired_device_handles_itself_and_no_other",
+        ],
+    ),
+    (
+        "device.pair.approve",
+        &[
+            "devices::a_remote_device_asks_is_approved_and_gets_in",
+            "devices::an_approver_grants_nothing_it_does_not_hold",
+        ],
+    ),
+    (
+        "device.pair.reject",
+        &["devices::a_rejected_device_has_to_ask_again"],
+    ),
+    (
+        "device.pair.remove",
+        &["devices::a_removed_device_is_a_stranger"],
+    ),
+    (
+        "device.pair.rename",
+        &["devices::a_device_keeps_the_scopes_it_asks_for_whatever_program_it_is"],
+    ),
+    (
+        "device.token.rotate",
+        &["devices::a_rotated_token_reaches_its_device_and_ends_the_old_one"],
+    ),
+    (
+        "device.token.revoke",
+        &["devices::a_revoked_device_loses_its_connections_and_comes_back_only_by_approval"],
+    ),
 ];
 
 /// The tests that prove an event.
@@ -305,6 +339,17 @@ const EVENTS: &[(&str, &[&str])] = &[
     (
         "shutdown",
         &["native_methods::presence_and_shutdown_reach_everybody"],
+    ),
+    (
+        "device.pair.requested",
+        &[
+            "devices::a_remote_device_asks_is_approved_and_gets_in",
+            "devices::events_about_devices_go_to_those_who_pair_them",
+        ],
+    ),
+    (
+        "device.pair.resolved",
+        &["devices::a_remote_device_asks_is_approved_and_gets_in"],
     ),
 ];
 

@@ -12,10 +12,12 @@
 
 mod authorization;
 mod cli_commands;
+mod cli_devices;
 mod cli_gateway;
 mod cli_quickstart;
 mod crash;
 mod curl;
+mod devices;
 mod discovery;
 mod document;
 mod evidence;

@@ -2,6 +2,7 @@
 //! a test tells it, and a client that shows every byte.
 
 pub(crate) mod cli;
+pub(crate) mod device;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod mock;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clawport::agent::AgentRef;
 use clawport::agent::sim::{SimAgent, SimConfig, SimMode};
+use clawport::gateway::LedgerCredentials;
 use clawport::ids::{AgentId, IdSource, SystemIds};
 use clawport::internals::auth::{
-    AuthConfig, AuthMode, Authenticator, LimiterConfig, OriginPolicy, ProxyPolicy, RateConfig,
-    Rates, Secret,
+    AuthConfig, AuthMode, Authenticator, Devices, LimiterConfig, OriginPolicy, PairingPolicy,
+    ProxyPolicy, RateConfig, Rates, Secret,
 };
 use clawport::internals::clock::{Clock, SystemClock};
 use clawport::internals::dispatch::{
@@ -56,6 +57,7 @@ impl Default for RigConfig {
                 limiter: LimiterConfig::default(),
                 proxies: ProxyPolicy::default(),
                 origins: OriginPolicy::default(),
+                pairing: PairingPolicy::default(),
             },
             transport: TransportConfig {
                 chat_enabled: true,
@@ -109,7 +111,16 @@ impl Rig {
     pub(crate) fn start_on<L: Listener>(config: RigConfig, listener: L, addr: SocketAddr) -> Self {
         let shared = Shared::new();
         let (scheduler, dispatch) = shared.core(&config);
-        let auth = Arc::new(Authenticator::new(config.auth, Arc::clone(&shared.metrics)));
+        let devices = Devices::new(
+            Arc::new(LedgerCredentials::new(Arc::clone(&config.ledger) as _)),
+            Arc::clone(&shared.clock),
+            Arc::clone(&shared.ids),
+        );
+        let auth = Arc::new(Authenticator::new(
+            config.auth,
+            Arc::new(devices),
+            Arc::clone(&shared.metrics),
+        ));
         let http = HttpFront::new(HttpParts {
             dispatch: Arc::clone(&dispatch),
             auth: Arc::clone(&auth),

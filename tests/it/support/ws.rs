@@ -130,6 +130,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         challenge["payload"].clone()
     }
 
+    /// Waits for the challenge; what a device has to sign.
+    pub(crate) async fn nonce(&mut self) -> String {
+        self.challenge().await["nonce"].as_str().unwrap().to_owned()
+    }
+
     /// Sends a request and returns its id.
     pub(crate) async fn ask(&mut self, method: &str, params: Value) -> String {
         self.requests += 1;
@@ -198,6 +203,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         let response = self.call(method, params).await;
         assert_eq!(response["ok"], false, "{method}: {response}");
         response["error"].clone()
+    }
+
+    /// The events that came while something else was waited for.
+    pub(crate) fn take_events(&mut self) -> Vec<Value> {
+        self.events.drain(..).collect()
     }
 
     /// The next event of any kind.
