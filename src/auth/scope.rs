@@ -302,6 +302,10 @@ pub enum Operation<'a> {
     ChatCompletion,
     /// `GET /v1/models` and `GET /v1/models/{id}`.
     ListModels,
+    /// `GET /v1/runs/{id}` and `GET /v1/runs/{id}/events`.
+    ReadRun,
+    /// `POST /v1/runs/{id}/cancel`.
+    CancelRun,
     /// Choosing the model with `x-openclaw-model`.
     ModelOverride,
     /// A native method, by name; unknown names need `operator.admin` (§4.3). For a method whose
@@ -329,9 +333,12 @@ impl<'a> Operation<'a> {
     pub fn required(self, rules: Rules) -> Option<Scope> {
         match self {
             Self::Call(method, facts) => table::required_for_call(method, &facts, rules),
-            Self::ChatCompletion | Self::ListModels | Self::ModelOverride | Self::Method(_) => {
-                table::required(self.name(), rules)
-            }
+            Self::ChatCompletion
+            | Self::ListModels
+            | Self::ReadRun
+            | Self::CancelRun
+            | Self::ModelOverride
+            | Self::Method(_) => table::required(self.name(), rules),
         }
     }
 
@@ -345,6 +352,8 @@ impl<'a> Operation<'a> {
         match self {
             Self::ChatCompletion => "POST /v1/chat/completions",
             Self::ListModels => "GET /v1/models",
+            Self::ReadRun => "GET /v1/runs",
+            Self::CancelRun => "POST /v1/runs/cancel",
             Self::ModelOverride => "header x-openclaw-model",
             Self::Method(name) | Self::Call(name, _) => name,
         }

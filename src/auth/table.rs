@@ -36,6 +36,7 @@ const SCOPES: &[(Scope, &[&str])] = &[
         Scope::Read,
         &[
             "GET /v1/models",
+            "GET /v1/runs",
             "agent.identity.get",
             "agents.list",
             "artifacts.",
@@ -95,6 +96,7 @@ const SCOPES: &[(Scope, &[&str])] = &[
         Scope::Write,
         &[
             "POST /v1/chat/completions",
+            "POST /v1/runs/cancel",
             "agent.wait",
             "chat.abort",
             "chat.send",

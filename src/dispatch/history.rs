@@ -8,7 +8,6 @@ use crate::ids::EntryId;
 use crate::run::EntryBody;
 use crate::session::{EntryRange, LedgerError, NewEntry};
 
-use super::wait::started_at_ms;
 use super::{
     Caller, ChatInject, Dispatch, DispatchError, History, HistoryQuery, InFlight, Injected,
 };
@@ -56,7 +55,7 @@ impl Dispatch {
             history.entries = page.entries;
         }
         for log in live {
-            match started_at_ms(&log) {
+            match log.started_at_ms() {
                 Some(at_ms) if history.in_flight.is_none() => {
                     history.in_flight = Some(InFlight {
                         info: Arc::clone(log.info()),

@@ -5,6 +5,7 @@
 
 mod abort;
 mod error;
+mod find;
 mod history;
 mod queue;
 mod reply;
@@ -20,8 +21,8 @@ mod wait;
 
 pub use error::DispatchError;
 pub use reply::{
-    Aborted, Admitted, EndedRun, History, InFlight, Injected, SessionView, SessionsPage, Started,
-    StatusReport, Waited,
+    Aborted, Admitted, EndedRun, FoundRun, History, InFlight, Injected, SessionView, SessionsPage,
+    Started, StatusReport, StoredRun, Waited,
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,

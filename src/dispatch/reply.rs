@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::events::Log;
 use crate::ids::{EntryId, SessionId, SessionKey, WireId};
-use crate::run::{Entry, RunInfo, Terminal};
+use crate::run::{Entry, RunInfo, Terminal, ToolCall};
 use crate::session::{RunRecord, SessionRecord};
 
 use super::views::AgentEntry;
@@ -61,6 +61,26 @@ pub struct EndedRun {
     pub text: String,
     /// The run's row, when it came from the ledger.
     pub record: Option<Arc<RunRecord>>,
+}
+
+/// A run that was found by its wire id.
+#[derive(Clone, Debug)]
+pub enum FoundRun {
+    /// It lives, or ended not long ago: its events are there.
+    Logged(Arc<Log>),
+    /// Only the ledger knows it.
+    Stored(Box<StoredRun>),
+}
+
+/// What the ledger knows of a run.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    /// The run's row.
+    pub record: RunRecord,
+    /// The answer text.
+    pub text: String,
+    /// Calls of client tools in the answer.
+    pub calls: Vec<ToolCall>,
 }
 
 /// What was stopped.

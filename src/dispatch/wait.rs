@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::Operation;
-use crate::events::{Log, Notice, Record, Subscription};
+use crate::events::{Log, Notice, Subscription};
 use crate::ids::WireId;
 use crate::run::EntryBody;
 use crate::session::RunRecord;
@@ -115,13 +115,5 @@ impl Dispatch {
 
 /// Whether the agent of a run was started.
 pub(super) fn has_started(log: &Log) -> bool {
-    started_at_ms(log).is_some()
-}
-
-/// When the agent of a run was started, in wall-clock milliseconds.
-pub(super) fn started_at_ms(log: &Log) -> Option<u64> {
-    log.records().iter().find_map(|record| match **record {
-        Record::Started { at_ms } => Some(at_ms),
-        Record::Event(_) => None,
-    })
+    log.started_at_ms().is_some()
 }

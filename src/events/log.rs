@@ -202,6 +202,21 @@ impl Log {
         self.lock().terminal.clone()
     }
 
+    /// When the agent was started, in wall-clock milliseconds, once it was.
+    pub fn started_at_ms(&self) -> Option<u64> {
+        let state = self.lock();
+        let mut answer = state.answer.iter();
+        answer.find_map(|(_, record)| match **record {
+            Record::Started { at_ms } => Some(at_ms),
+            Record::Event(_) => None,
+        })
+    }
+
+    /// Sequence number of the last thing appended; 0 when nothing was.
+    pub fn last_seq(&self) -> u64 {
+        self.lock().seq
+    }
+
     /// The answer so far.
     pub fn text(&self) -> String {
         self.lock().text.clone()

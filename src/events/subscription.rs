@@ -203,6 +203,8 @@ impl Subscription {
         while !state.text.is_char_boundary(end) {
             end -= 1;
         }
+        // Ends with a delta where one ends in reach, so that a reader can go on from there.
+        end = state.delta_end_in(self.text_end, end).unwrap_or(end);
         let text = state
             .text
             .get(self.text_end..end)
@@ -248,6 +250,13 @@ impl State {
             .checked_sub(1)
             .and_then(|last| self.marks.get(last))
             .map_or(0, |(_, end)| *end)
+    }
+
+    /// Where the last text delta that ends after `from` and not after `to` ends.
+    fn delta_end_in(&self, from: usize, to: usize) -> Option<usize> {
+        let marks = self.marks.partition_point(|(_, end)| *end <= to);
+        let (_, end) = self.marks.get(marks.checked_sub(1)?)?;
+        (*end > from).then_some(*end)
     }
 
     fn is_boundary(&self, seq: u64, last_mark_seq: u64) -> bool {
@@ -377,6 +386,30 @@ mod tests {
             whole.push_str(&text);
         }
         assert_eq!(whole, text);
+    }
+
+    #[test]
+    fn every_item_of_a_long_text_is_a_place_to_go_on_from() {
+        let log = log(1 << 20);
+        let delta = "d".repeat(10_000);
+        for _ in 0..20 {
+            log.append_text(&delta);
+        }
+        let mut reader = Subscription::from_start(Arc::clone(&log));
+        let mut read = 0;
+        while let Some(Item::Text { seq, text }) = reader.try_next() {
+            read += text.len();
+            let mut resumed = Subscription::after(Arc::clone(&log), seq).unwrap();
+            let rest = std::iter::from_fn(|| resumed.try_next());
+            let rest: usize = rest
+                .map(|item| match item {
+                    Item::Text { text, .. } => text.len(),
+                    other => panic!("{other:?}"),
+                })
+                .sum();
+            assert_eq!(read + rest, 200_000, "after {seq}");
+        }
+        assert_eq!(read, 200_000);
     }
 
     #[tokio::test]

@@ -194,14 +194,18 @@ fn call_id(delta: &ToolCallDelta) -> String {
 
 /// Calls put together from their pieces, and the index of each.
 #[derive(Debug, Default)]
-struct Calls(Vec<ToolCall>, Vec<u32>);
+pub(super) struct Calls(Vec<ToolCall>, Vec<u32>);
 
 impl Calls {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn push(&mut self, delta: &ToolCallDelta) {
+    pub(super) fn into_inner(self) -> Vec<ToolCall> {
+        self.0
+    }
+
+    pub(super) fn push(&mut self, delta: &ToolCallDelta) {
         let known = self.1.iter().position(|index| *index == delta.index);
         if let Some(call) = known.and_then(|at| self.0.get_mut(at)) {
             call.arguments.push_str(&delta.arguments);

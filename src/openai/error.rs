@@ -224,6 +224,37 @@ impl ApiError {
         }
     }
 
+    /// There is no such run, or not for this caller.
+    pub fn run_not_found(id: &str) -> Self {
+        Self {
+            code: Some(Cow::Borrowed("run_not_found")),
+            ..Self::with_status(404, format!("Run '{id}' not found."))
+        }
+    }
+
+    /// The events of a run cannot be read from this cursor on.
+    pub fn cursor_gone(after: u64, last: Option<u64>) -> Self {
+        let known = match last {
+            Some(last) => {
+                format!("the last event is {last}; leave the cursor out to read what is kept")
+            }
+            None => "the events are gone; the run itself tells its outcome".to_owned(),
+        };
+        Self {
+            code: Some(Cow::Borrowed("cursor_gone")),
+            param: Some("after"),
+            ..Self::with_status(410, format!("Event {after} is not in the log: {known}."))
+        }
+    }
+
+    /// A cursor is not a number.
+    pub fn bad_cursor() -> Self {
+        Self {
+            param: Some("after"),
+            ..Self::invalid("`after` and `Last-Event-ID` must be the number of an event.")
+        }
+    }
+
     /// A model id is refused by `GET /v1/models/{id}`.
     pub fn model_id(message: &'static str) -> Self {
         Self::invalid(message)

@@ -1,8 +1,8 @@
 //! The OpenAI chat-completions dialect, without any I/O.
 //!
 //! [`Draft`] and [`ChatRequest`] read request bodies into a [`crate::run::Turn`]; [`Answer`] and
-//! [`Stream`] write what a run yields; [`ApiError`] is every refusal. Knows no socket, no HTTP
-//! library, no clock and no task.
+//! [`Stream`] write what a run yields, [`RunStream`] its events for readers that come later;
+//! [`ApiError`] is every refusal. Knows no socket, no HTTP library, no clock and no task.
 
 mod convert;
 mod error;
@@ -10,6 +10,7 @@ mod json;
 mod model;
 mod request;
 mod response;
+mod runs;
 pub mod schema;
 mod sse;
 
@@ -18,5 +19,6 @@ pub use error::{ApiError, ErrorShape};
 pub use json::Kind;
 pub use model::ModelTarget;
 pub use request::{ChatRequest, Draft, RequestError, ToolsError, model_override};
-pub use response::{ModelList, ReplyHead};
+pub use response::{ModelList, ReplyHead, path_segment};
+pub use runs::{RunState, RunStream, gathered_calls, run_json};
 pub use sse::HEARTBEAT;

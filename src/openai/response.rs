@@ -160,7 +160,7 @@ impl ModelList {
         if encoded.is_empty() {
             return Err(ApiError::model_id("Missing model id."));
         }
-        let id = decode(encoded).ok_or(ApiError::model_id("Invalid model id encoding."))?;
+        let id = path_segment(encoded).ok_or(ApiError::model_id("Invalid model id encoding."))?;
         if !self.ids.iter().any(|known| *known == id) {
             return Err(match ModelTarget::parse(&id) {
                 ModelTarget::Other(_) => ApiError::model_id("Invalid model id."),
@@ -173,7 +173,8 @@ impl ModelList {
     }
 }
 
-fn decode(encoded: &str) -> Option<Cow<'_, str>> {
+/// Undoes the percent-encoding of a part of a path; `None` when it is broken.
+pub fn path_segment(encoded: &str) -> Option<Cow<'_, str>> {
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = encoded.as_bytes();
     let whole = bytes.iter().enumerate().all(|(at, byte)| {

@@ -362,7 +362,8 @@ async fn every_listed_model_works_as_model() {
         assert_eq!(connection.ask(chat(&body)).await.content(), "hi");
     }
     for (path, status) in [
-        ("/v1/models/", 400),
+        ("/v1/models/", 200),
+        ("/v1/models//", 400),
         ("/v1/models/%zz", 400),
         ("/v1/models/gpt-4o", 400),
         ("/v1/models/openclaw%2Fmain", 200),

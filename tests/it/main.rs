@@ -26,6 +26,7 @@ mod http_cancel;
 mod http_gateway;
 mod http_golden;
 mod http_requests;
+mod http_runs;
 mod http_sessions;
 mod http_streams;
 mod http_vectors;

@@ -2,12 +2,14 @@
 //!
 //! `proto/openapi.json` is this document; a test fails when they differ.
 
+pub mod run;
 pub mod types;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use run::{Run, RunEvent};
 use types::{
     ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, ErrorEnvelope, Live, Model, Models,
     Readiness, Startup,
@@ -23,6 +25,9 @@ pub fn openapi() -> Value {
         .into_generator();
     let paths = json!({
         "/v1/chat/completions": { "post": chat(&mut generator) },
+        "/v1/runs/{id}": { "get": run(&mut generator) },
+        "/v1/runs/{id}/events": { "get": run_events(&mut generator) },
+        "/v1/runs/{id}/cancel": { "post": cancel_run(&mut generator) },
         "/v1/models": { "get": models(&mut generator) },
         "/v1/models/{id}": { "get": model(&mut generator) },
         "/healthz": probe::<Live>(&mut generator, "Whether the process answers.", false),
@@ -189,6 +194,99 @@ fn model(generator: &mut SchemaGenerator) -> Value {
         "responses": responses,
     })
 }
+
+fn run(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(generator, &RUN_ERRORS);
+    let state = content::<Run>(generator, "The run as it is now.");
+    responses.insert("200".to_owned(), state);
+    json!({
+        "operationId": "retrieveRun",
+        "summary": "One run: where it is, its answer so far, how it ended.",
+        "description": "Any run the caller may see: its own, or with `operator.admin` everybody's; \
+            others are 404. A run of a stored session is found as long as the session is kept, \
+            also after a restart; any other as long as its events are kept.",
+        "security": [{ "bearer": [] }],
+        "parameters": [run_id()],
+        "responses": responses,
+    })
+}
+
+fn run_events(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(generator, &RUN_ERRORS);
+    responses.extend(errors(
+        generator,
+        &[
+            ("400", "The cursor is not a number."),
+            (
+                "410",
+                "The cursor is not in the log any more, or never was.",
+            ),
+        ],
+    ));
+    let ended = json!({ "description": "The run has ended and the caller has every event." });
+    responses.insert("204".to_owned(), ended);
+    let events = json!({
+        "description": "The events after the cursor, and those to come until the run ends. Each \
+            frame has an `event:` line with the type, an `id:` line with its position where the \
+            caller can go on from it, and one `data:` line. Of a run only the store still knows \
+            there are the text and the end.",
+        "content": { "text/event-stream": { "schema": reference::<RunEvent>(generator) } },
+    });
+    responses.insert("200".to_owned(), events);
+    let number = json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "operationId": "streamRunEvents",
+        "summary": "The events of a run, from any place on.",
+        "security": [{ "bearer": [] }],
+        "parameters": [
+            run_id(),
+            parameter("after", "query", "The last event the caller has.", &number),
+            parameter("last-event-id", "header", "The same; wins over `after`.", &number),
+        ],
+        "responses": responses,
+    })
+}
+
+fn cancel_run(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(generator, &RUN_ERRORS);
+    let state = content::<Run>(
+        generator,
+        "The run after its end; one that had ended is unchanged.",
+    );
+    responses.insert("200".to_owned(), state);
+    json!({
+        "operationId": "cancelRun",
+        "summary": "Stop a run, keeping what it has written.",
+        "security": [{ "bearer": [] }],
+        "parameters": [run_id()],
+        "responses": responses,
+    })
+}
+
+fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": place, "description": description, "schema": schema })
+}
+
+fn run_id() -> Value {
+    json!({
+        "name": "id",
+        "in": "path",
+        "required": true,
+        "description": "The id of the completion, or the idempotency key of the native request.",
+        "schema": { "type": "string", "minLength": 1, "maxLength": 256 },
+    })
+}
+
+const RUN_ERRORS: [(&str, &str); 5] = [
+    ("401", "No valid secret."),
+    (
+        "403",
+        "A scope is missing: `operator.read`, or `operator.write` to cancel.",
+    ),
+    ("404", "No such run, or not for this caller."),
+    ("429", "Too many failed authentications."),
+    ("503", "The store failed."),
+];
 
 const MODEL_ERRORS: [(&str, &str); 4] = [
     ("401", "No valid secret."),

@@ -24,7 +24,7 @@ use super::body::Body;
 use super::guard::RunGuard;
 use super::respond::{self, Refused};
 use super::service::HttpFront;
-use super::sse_body::SseBody;
+use super::sse_body::{Frames, SseBody};
 
 static X_OPENCLAW_RUN_ID: HeaderName = HeaderName::from_static("x-openclaw-run-id");
 
@@ -243,13 +243,15 @@ impl Call<'_> {
         let run_id = run_id(&head.id);
         let subscription = Subscription::from_start(log);
         let mut response = if delivery.is_stream {
-            let stream = Stream::new(&head, delivery.options);
+            let stream = Frames::Chat(Stream::new(&head, delivery.options));
             let heartbeat = self.front.sse_heartbeat();
             respond::live_events(SseBody::new(subscription, stream, guard, heartbeat))
         } else {
             let answer = Answer::new(head, delivery.options.show_reasoning);
-            let body = gather(subscription, answer, guard).await?;
-            respond::json(StatusCode::OK, body.freeze())
+            match gather(subscription, answer, guard).await {
+                Ok(body) => respond::json(StatusCode::OK, body.freeze()),
+                Err(refused) => refused.into_response(),
+            }
         };
         response.headers_mut().extend(run_id);
         Ok(response)
@@ -285,8 +287,10 @@ impl Call<'_> {
         } else {
             let mut answer = Answer::new(head, false);
             answer.push_text(run.text);
-            let body = answer.finish(&run.terminal).map_err(Refused::failed_run)?;
-            respond::json(StatusCode::OK, body.freeze())
+            match answer.finish(&run.terminal) {
+                Ok(body) => respond::json(StatusCode::OK, body.freeze()),
+                Err(error) => Refused::failed_run(error).into_response(),
+            }
         };
         response.headers_mut().extend(run_id);
         Ok(response)

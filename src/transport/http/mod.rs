@@ -11,6 +11,7 @@ mod models;
 mod read;
 mod respond;
 mod route;
+mod runs;
 mod service;
 mod sse_body;
 

@@ -62,6 +62,13 @@ pub(super) fn live_events(body: SseBody) -> Response<Body> {
     events(Body::events(body))
 }
 
+/// `204 No Content`.
+pub(super) fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// `404 Not Found`.
 pub(super) fn not_found() -> Response<Body> {
     text(StatusCode::NOT_FOUND, "Not Found")

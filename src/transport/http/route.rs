@@ -15,8 +15,21 @@ pub(super) enum Resource<'a> {
     Models,
     /// `/v1/models/{id}`, the id as it stands in the path.
     Model(&'a str),
+    /// `/v1/runs/{id}` and what is below it, the id as it stands in the path.
+    Run(&'a str, RunPart),
     /// Anything else.
     Unknown,
+}
+
+/// What of a run a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunPart {
+    /// The run itself.
+    State,
+    /// `…/events`.
+    Events,
+    /// `…/cancel`.
+    Cancel,
 }
 
 /// Finds the resource of a path. Some clients leave out `/v1` or end with a slash, so both are
@@ -31,13 +44,31 @@ pub(super) fn resource(path: &str) -> Resource<'_> {
 }
 
 fn api(path: &str) -> Resource<'_> {
-    match path {
-        "/chat/completions" | "/chat/completions/" => Resource::Chat,
-        "/models" => Resource::Models,
-        _ => path
-            .strip_prefix("/models/")
-            .map_or(Resource::Unknown, Resource::Model),
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if let Some(id) = path.strip_prefix("/models/") {
+        return Resource::Model(id);
     }
+    if let Some(rest) = path.strip_prefix("/runs/") {
+        return run(rest);
+    }
+    match path {
+        "/chat/completions" => Resource::Chat,
+        "/models" => Resource::Models,
+        _ => Resource::Unknown,
+    }
+}
+
+fn run(rest: &str) -> Resource<'_> {
+    let (id, part) = match rest.split_once('/') {
+        None => (rest, RunPart::State),
+        Some((id, "events")) => (id, RunPart::Events),
+        Some((id, "cancel")) => (id, RunPart::Cancel),
+        Some((_, _)) => return Resource::Unknown,
+    };
+    if id.is_empty() {
+        return Resource::Unknown;
+    }
+    Resource::Run(id, part)
 }
 
 #[cfg(test)]
@@ -57,7 +88,21 @@ mod tests {
         check("/v1/models", Resource::Models);
         check("/models", Resource::Models);
         check("/v1/models/openclaw/main", Resource::Model("openclaw/main"));
-        check("/v1/models/", Resource::Model(""));
+        check("/v1/models/", Resource::Models);
+        check("/v1/models//", Resource::Model(""));
+        check(
+            "/v1/models/openclaw/main/",
+            Resource::Model("openclaw/main"),
+        );
+        check("/v1/runs/a%2Fb", Resource::Run("a%2Fb", RunPart::State));
+        check("/v1/runs/a/", Resource::Run("a", RunPart::State));
+        check("/runs/a/events", Resource::Run("a", RunPart::Events));
+        check("/v1/runs/a/cancel", Resource::Run("a", RunPart::Cancel));
+        check("/v1/runs/a/b/events", Resource::Unknown);
+        check("/v1/runs/a/b", Resource::Unknown);
+        check("/v1/runs/", Resource::Unknown);
+        check("/v1/runs//events", Resource::Unknown);
+        check("/v1/runs", Resource::Unknown);
         check("/v1/chat/completions//", Resource::Unknown);
         check("/v1/Chat/Completions", Resource::Unknown);
         check("//v1/chat/completions", Resource::Unknown);

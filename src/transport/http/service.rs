@@ -30,7 +30,8 @@ use super::health::{self, Health};
 use super::models;
 use super::read::RequestBody;
 use super::respond::{self, Refused};
-use super::route::{Resource, resource};
+use super::route::{Resource, RunPart, resource};
+use super::runs::RunCall;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -152,12 +153,16 @@ impl HttpFront {
             Resource::Health | Resource::Ready | Resource::Startup => {
                 Ok(self.probe(resource, head, peer))
             }
-            Resource::Chat | Resource::Models | Resource::Model(_) if self.chat.is_on() => {
-                self.api(resource, head, body, peer).await
-            }
-            Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Unknown => {
+            Resource::Unknown => Ok(respond::not_found()),
+            Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Run(..)
+                if !self.chat.is_on() =>
+            {
                 Ok(respond::not_found())
             }
+            Resource::Chat => self.chat(head, body, peer).await,
+            Resource::Models => self.models(None, head, peer).await,
+            Resource::Model(id) => self.models(Some(id), head, peer).await,
+            Resource::Run(id, part) => self.run((id, part), head, peer).await,
         }
     }
 
@@ -184,42 +189,8 @@ impl HttpFront {
             | Resource::Chat
             | Resource::Models
             | Resource::Model(_)
+            | Resource::Run(..)
             | Resource::Unknown => health::live(),
-        }
-    }
-
-    async fn api(
-        &self,
-        resource: Resource<'_>,
-        head: &request::Parts,
-        body: &mut RequestBody,
-        peer: SocketAddr,
-    ) -> Result<Response<Body>, Refused> {
-        if !self.parts.drain.is_accepting() {
-            return Err(Refused::draining());
-        }
-        let (method, allow, operation) = match resource {
-            Resource::Chat => (Method::POST, "POST", Operation::ChatCompletion),
-            Resource::Health
-            | Resource::Ready
-            | Resource::Startup
-            | Resource::Models
-            | Resource::Model(_)
-            | Resource::Unknown => (Method::GET, "GET", Operation::ListModels),
-        };
-        if head.method != method {
-            return Ok(respond::method_not_allowed(allow));
-        }
-        let principal = self.authorized(head, peer, operation).await?;
-        match resource {
-            // Every connection has room for the future of a request: the large one is boxed.
-            Resource::Chat => Box::pin(self.chat(head, body, principal)).await,
-            Resource::Model(id) => models::one(&self.parts.dispatch, id),
-            Resource::Health
-            | Resource::Ready
-            | Resource::Startup
-            | Resource::Models
-            | Resource::Unknown => Ok(models::list(&self.parts.dispatch)),
         }
     }
 
@@ -227,15 +198,71 @@ impl HttpFront {
         &self,
         head: &request::Parts,
         body: &mut RequestBody,
-        principal: Principal,
+        peer: SocketAddr,
     ) -> Result<Response<Body>, Refused> {
-        let body = self.read(body, &principal).await?;
-        let call = Call {
+        self.accepting()?;
+        if head.method != Method::POST {
+            return Ok(respond::method_not_allowed("POST"));
+        }
+        let caller = self
+            .authorized(head, peer, Operation::ChatCompletion)
+            .await?;
+        // Every connection has room for the future of a request: the large one is boxed.
+        Box::pin(async {
+            let body = self.read(body, &caller.principal).await?;
+            let call = Call {
+                front: self,
+                headers: &head.headers,
+                principal: caller.principal,
+            };
+            call.answer(body).await
+        })
+        .await
+    }
+
+    async fn models(
+        &self,
+        id: Option<&str>,
+        head: &request::Parts,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Refused> {
+        self.accepting()?;
+        if head.method != Method::GET {
+            return Ok(respond::method_not_allowed("GET"));
+        }
+        self.authorized(head, peer, Operation::ListModels).await?;
+        match id {
+            Some(id) => models::one(&self.parts.dispatch, id),
+            None => Ok(models::list(&self.parts.dispatch)),
+        }
+    }
+
+    /// Runs can be read and stopped while the gateway winds down.
+    async fn run(
+        &self,
+        (id, part): (&str, RunPart),
+        head: &request::Parts,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let (method, allow, operation) = part.method();
+        if head.method != method {
+            return Ok(respond::method_not_allowed(allow));
+        }
+        let call = RunCall {
             front: self,
             headers: &head.headers,
-            principal,
+            uri: &head.uri,
+            caller: self.authorized(head, peer, operation).await?,
         };
-        call.answer(body).await
+        Box::pin(call.answer(id, part)).await
+    }
+
+    fn accepting(&self) -> Result<(), Refused> {
+        if self.parts.drain.is_accepting() {
+            Ok(())
+        } else {
+            Err(Refused::draining())
+        }
     }
 
     async fn authorized(
@@ -243,7 +270,7 @@ impl HttpFront {
         head: &request::Parts,
         peer: SocketAddr,
         operation: Operation<'_>,
-    ) -> Result<Principal, Refused> {
+    ) -> Result<Caller, Refused> {
         let auth = &self.parts.auth;
         let principal = auth.http(&auth.read_head(&head.headers, peer)?).await?;
         let caller = Caller {
@@ -252,7 +279,7 @@ impl HttpFront {
             user: None,
         };
         self.parts.dispatch.require(&caller, operation)?;
-        Ok(caller.principal)
+        Ok(caller)
     }
 
     /// Reads the body; the secret may have been rotated while it was on its way.

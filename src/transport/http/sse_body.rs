@@ -15,7 +15,8 @@ use pin_project::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use crate::events::{Item, Record, Subscription};
-use crate::openai::{HEARTBEAT, Stream};
+use crate::openai::{HEARTBEAT, RunStream, Stream};
+use crate::run::Terminal;
 
 use super::guard::RunGuard;
 
@@ -32,12 +33,61 @@ enum State {
     Ended,
 }
 
+/// How the events of a run are worded.
+#[derive(Debug)]
+pub(super) enum Frames {
+    /// As chunks of a chat completion.
+    Chat(Stream),
+    /// As events of a run.
+    Run(RunStream),
+}
+
+impl Frames {
+    fn open(&self, out: &mut BytesMut) {
+        match self {
+            Self::Chat(chat) => chat.open(out),
+            Self::Run(_) => {}
+        }
+    }
+
+    fn text(&mut self, out: &mut BytesMut, seq: u64, text: String) {
+        match self {
+            Self::Chat(chat) => chat.push_text(out, &text),
+            Self::Run(run) => run.text(out, seq, text),
+        }
+    }
+
+    fn record(&mut self, out: &mut BytesMut, seq: u64, record: &Record) {
+        match (self, record) {
+            (Self::Chat(chat), Record::Event(event)) => chat.push_event(out, event),
+            (Self::Chat(_), Record::Started { .. }) => {}
+            (Self::Run(run), Record::Event(event)) => run.event(out, seq, event),
+            (Self::Run(run), Record::Started { at_ms }) => run.started(out, seq, *at_ms),
+        }
+    }
+
+    fn gap(&self, out: &mut BytesMut, through: u64) {
+        match self {
+            // Only what is not part of the answer can be missing.
+            Self::Chat(_) => {}
+            Self::Run(_) => RunStream::gap(out, through),
+        }
+    }
+
+    fn finish(&mut self, out: &mut BytesMut, seq: Option<u64>, terminal: &Terminal) {
+        match self {
+            Self::Chat(chat) => chat.finish(out, terminal),
+            Self::Run(run) => run.finish(out, seq, terminal),
+        }
+    }
+}
+
 /// The events of one run, as Server-Sent Events.
 #[pin_project]
 #[derive(Debug)]
 pub(super) struct SseBody {
     subscription: Subscription,
-    stream: Stream,
+    frames: Frames,
     guard: RunGuard,
     state: State,
     buffer: BytesMut,
@@ -49,17 +99,17 @@ pub(super) struct SseBody {
 }
 
 impl SseBody {
-    /// Streams a run from its first event on; a comment follows each `heartbeat` of silence.
+    /// Streams what `subscription` reads; a comment follows each `heartbeat` of silence.
     pub(super) fn new(
         subscription: Subscription,
-        stream: Stream,
+        frames: Frames,
         guard: RunGuard,
         heartbeat: Duration,
     ) -> Self {
         let due = Instant::now() + heartbeat;
         Self {
             subscription,
-            stream,
+            frames,
             guard,
             state: State::Fresh,
             buffer: BytesMut::with_capacity(BUFFER_BYTES),
@@ -94,32 +144,36 @@ impl SseBody {
     /// Writes everything that is ready into the buffer, up to the size of a frame.
     fn fill(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         let this = self.project();
+        let (frames, out) = (this.frames, this.buffer);
         if matches!(this.state, State::Fresh) {
-            this.stream.open(this.buffer);
+            frames.open(out);
             *this.state = State::Open;
         }
-        while this.buffer.len() < FRAME_BYTES {
+        while out.len() < FRAME_BYTES {
             let Poll::Ready(item) = this.subscription.poll_next(cx) else {
                 return;
             };
-            let terminal = match item {
-                Some(Item::Text { text, .. }) => {
-                    this.stream.push_text(this.buffer, &text);
+            let end = match item {
+                Some(Item::Text { seq, text }) => {
+                    frames.text(out, seq, text);
                     continue;
                 }
-                Some(Item::Record { record, .. }) => {
-                    if let Record::Event(event) = &*record {
-                        this.stream.push_event(this.buffer, event);
-                    }
+                Some(Item::Record { seq, record }) => {
+                    frames.record(out, seq, &record);
                     continue;
                 }
-                // Only what is not part of the answer can be missing.
-                Some(Item::Gap { .. }) => continue,
-                Some(Item::End { terminal, .. }) => Some(terminal),
-                None => this.subscription.log().terminal(),
+                Some(Item::Gap { through }) => {
+                    frames.gap(out, through);
+                    continue;
+                }
+                Some(Item::End { seq, terminal }) => Some((Some(seq), terminal)),
+                None => {
+                    let terminal = this.subscription.log().terminal();
+                    terminal.map(|terminal| (None, terminal))
+                }
             };
-            if let Some(terminal) = terminal {
-                this.stream.finish(this.buffer, &terminal);
+            if let Some((seq, terminal)) = end {
+                frames.finish(out, seq, &terminal);
             }
             this.guard.release();
             *this.state = State::Ended;
@@ -231,7 +285,7 @@ mod tests {
         guard.accepted(run_id);
         let body = SseBody::new(
             Subscription::from_start(Arc::clone(&log)),
-            Stream::new(&head, StreamOptions::default()),
+            Frames::Chat(Stream::new(&head, StreamOptions::default())),
             guard,
             Duration::from_secs(15),
         );

@@ -1,0 +1,102 @@
+//! Runs by their wire id, for callers that may see them.
+
+use std::sync::Arc;
+
+use crate::auth::{Operation, Scope};
+use crate::ids::WireId;
+use crate::run::{AbortCause, EntryBody, ToolCall};
+use crate::session::RunRecord;
+
+use super::resolve::owner;
+use super::{Caller, Dispatch, DispatchError, FoundRun, StoredRun};
+
+impl Dispatch {
+    /// The newest run with this wire id that the caller may see; `None` also for one it may not.
+    ///
+    /// # Errors
+    /// A missing scope, a failing ledger.
+    pub async fn find_run(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Option<FoundRun>, DispatchError> {
+        self.require(caller, Operation::ReadRun)?;
+        self.visible_run(caller, id).await
+    }
+
+    /// Stops a run the caller may see and waits, within bounds, for its end; a run that has ended
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// As [`Dispatch::find_run`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take back the order.
+    pub async fn cancel_run(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Option<FoundRun>, DispatchError> {
+        self.require(caller, Operation::CancelRun)?;
+        let found = self.visible_run(caller, id).await?;
+        if let Some(FoundRun::Logged(log)) = &found
+            && log.terminal().is_none()
+        {
+            self.abort(vec![Arc::clone(log)], AbortCause::Rpc).await;
+        }
+        Ok(found)
+    }
+
+    async fn visible_run(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Option<FoundRun>, DispatchError> {
+        let Ok(wire_id) = WireId::parse(id) else {
+            return Ok(None);
+        };
+        let logs = self.parts.logs.by_wire_id(&wire_id).into_iter();
+        let mut visible = logs.filter(|log| may_see(caller, Some(&log.info().owner.principal())));
+        if let Some(log) = visible.next() {
+            return Ok(Some(FoundRun::Logged(log)));
+        }
+        let record = self.parts.ledger.find_run(wire_id).await?;
+        match record.filter(|record| may_see(caller, record.principal.as_deref())) {
+            Some(record) => self.stored_run(record).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn stored_run(&self, record: RunRecord) -> Result<FoundRun, DispatchError> {
+        let entries = self.parts.ledger.run_entries(record.run_id).await?;
+        let answer = entries
+            .into_iter()
+            .rev()
+            .find_map(|entry| answer(entry.body));
+        let (text, calls) = answer.unwrap_or_default();
+        Ok(FoundRun::Stored(Box::new(StoredRun {
+            record,
+            text,
+            calls,
+        })))
+    }
+}
+
+/// Whether the caller may know of a run of this principal: it is its own, or it may do everything.
+fn may_see(caller: &Caller, principal: Option<&str>) -> bool {
+    caller.principal.scopes.allows(Scope::Admin)
+        || principal.is_some_and(|principal| *principal == *owner(caller).principal())
+}
+
+fn answer(body: EntryBody) -> Option<(String, Vec<ToolCall>)> {
+    match body {
+        EntryBody::Assistant {
+            text, tool_calls, ..
+        } => Some((text, tool_calls)),
+        EntryBody::User { .. }
+        | EntryBody::Tool { .. }
+        | EntryBody::ToolResult { .. }
+        | EntryBody::Injected { .. }
+        | EntryBody::Compaction { .. } => None,
+    }
+}
