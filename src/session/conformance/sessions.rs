@@ -22,6 +22,7 @@ against_every_ledger! {
     too_many_sessions_are_pruned
     busy_sessions_are_never_pruned
     old_runs_are_pruned
+    the_newest_runs_are_counted_whatever_went_before
     archived_transcripts_are_pruned_by_age
     a_restart_keeps_everything
 }
@@ -723,6 +724,37 @@ async fn old_runs_are_pruned(bed: impl Bed) {
     assert_eq!(transcript(&*ledger, "a").await.len(), 11);
 }
 
+async fn the_newest_runs_are_counted_whatever_went_before(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let run = async |number| {
+        let begun = begin(&*ledger, number, "a", "x");
+        ledger.begin_run(begun).await.unwrap();
+        ledger
+            .end_run(end(&*ledger, number, "a", &[]))
+            .await
+            .unwrap();
+    };
+    let prune = async |runs_max| {
+        let limits = Retention {
+            runs_max,
+            ..KEEP_ALL
+        };
+        ledger.prune(limits, 90 * DAY_MS).await.unwrap()
+    };
+    ledger
+        .begin_run(queue(&*ledger, 1, "a", "x"))
+        .await
+        .unwrap();
+    for number in 2..=4 {
+        run(number).await;
+    }
+    assert_eq!(prune(0).await, (0, 3));
+    run(5).await;
+    ledger.end_run(end(&*ledger, 1, "a", &[])).await.unwrap();
+    assert_eq!(prune(2).await, (0, 0), "there are only two");
+    assert_eq!(prune(1).await, (0, 1));
+}
+
 async fn archived_transcripts_are_pruned_by_age(bed: impl Bed) {
     let ledger = bed.ledger();
     ledger
@@ -743,6 +775,17 @@ async fn archived_transcripts_are_pruned_by_age(bed: impl Bed) {
         days: 10,
         ..KEEP_ALL
     };
+    ledger.prune(limits, 35 * DAY_MS).await.unwrap();
+    let lease = ledger.lease();
+    let placed = ledger.start_run(lease, run_id(1), 35 * DAY_MS).await;
+    assert_eq!(texts(&placed.unwrap().input), [(1, "x")]);
+    assert_eq!(ledger.run_entries(run_id(1)).await.unwrap().len(), 1);
+    for number in [1, 3] {
+        ledger
+            .end_run(end(&*ledger, number, "a", &[]))
+            .await
+            .unwrap();
+    }
     ledger.prune(limits, 35 * DAY_MS).await.unwrap();
     assert_eq!(ledger.run_entries(run_id(3)).await.unwrap().len(), 1);
     assert_eq!(ledger.run_entries(run_id(1)).await.unwrap(), []);

@@ -74,8 +74,7 @@ impl State {
     }
 
     fn insert_run(&mut self, run: NewRun, session: u64, session_id: SessionId, input: Input) {
-        self.next_run += 1;
-        let number = self.next_run;
+        let number = self.newest_run() + 1;
         self.runs_by_id.insert(run.run_id, number);
         self.runs_by_wire.insert(run.wire_id.clone(), number);
         let key = run.idempotency.as_ref().map(Key::new);
@@ -207,7 +206,7 @@ impl State {
 
     /// Removes ended runs but the newest `runs_max`; says how many went.
     pub(super) fn prune_runs(&mut self, runs_max: u64, now_ms: u64) -> u64 {
-        let bound = self.next_run.saturating_sub(runs_max);
+        let bound = self.newest_run().saturating_sub(runs_max);
         let before = self.runs.len();
         self.runs.retain(|number, run| {
             *number > bound
@@ -225,6 +224,13 @@ impl State {
             .map(|(number, run)| (run.record.wire_id.clone(), *number));
         self.runs_by_wire = wires.collect();
         u64::try_from(before.saturating_sub(runs.len())).unwrap_or(u64::MAX)
+    }
+
+    /// The number of the newest run there is; 0 when there is none.
+    fn newest_run(&self) -> u64 {
+        self.runs
+            .last_key_value()
+            .map_or(0, |(number, _run)| *number)
     }
 
     /// The session of a run, unless it was deleted since.

@@ -1,6 +1,7 @@
 //! Steps over sessions and transcripts.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::ids::{SessionId, SessionKey};
 use crate::run::{Entry, Usage};
@@ -147,8 +148,15 @@ impl State {
     pub(super) fn prune(&mut self, limits: &Retention, now_ms: u64) -> (u64, u64) {
         let oldest = oldest_kept_ms(limits, now_ms);
         let sessions = self.prune_sessions(limits.sessions_max, oldest);
-        self.transcripts
-            .retain(|_id, transcript| transcript.archived_at_ms.is_none_or(|at| at >= oldest));
+        let runs = self.runs.values();
+        let busy: BTreeSet<u64> = runs
+            .filter(|run| run.record.terminal.is_none())
+            .map(|run| run.session)
+            .collect();
+        self.transcripts.retain(|_id, transcript| {
+            transcript.archived_at_ms.is_none_or(|at| at >= oldest)
+                || busy.contains(&transcript.session)
+        });
         let runs = self.prune_runs(limits.runs_max, now_ms);
         (sessions, runs)
     }

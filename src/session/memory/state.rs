@@ -21,11 +21,12 @@ use super::devices::Devices;
 pub(super) struct State {
     pub(super) epoch: u64,
     pub(super) failing: Option<Fault>,
-    /// Numbers are never used twice; they order sessions and runs of the same millisecond.
+    /// Numbers of sessions are never used twice; they order sessions of the same millisecond.
     pub(super) next_session: u64,
-    pub(super) next_run: u64,
     pub(super) sessions: BTreeMap<SessionKey, Session>,
     pub(super) transcripts: BTreeMap<SessionId, Transcript>,
+    /// Runs by number. The next run has one more than the newest there is, so that no number is
+    /// missing among the newest and pruning can count them.
     pub(super) runs: BTreeMap<u64, Run>,
     pub(super) runs_by_id: BTreeMap<RunId, u64>,
     /// The newest run of each wire id and of each idempotency key.

@@ -109,11 +109,14 @@ pub(super) fn sessions_step(
     Ok((gone, last))
 }
 
-/// Lets go of some of the archived transcripts that are too old; true when there may be more.
+/// Lets go of some of the archived transcripts that are too old; true when there may be more. A run
+/// that has not ended may still have its input there, so those of its session stay.
 pub(super) fn archived_step(tx: &Tx<'_>, plan: &Plan) -> Result<bool, StepError> {
     let mut orphan = tx.conn.prepare_cached(
         "UPDATE transcript SET session = NULL, archived_at_ms = NULL WHERE id IN \
-         (SELECT id FROM transcript WHERE archived_at_ms < ?1 LIMIT ?2)",
+         (SELECT id FROM transcript WHERE archived_at_ms < ?1 AND NOT EXISTS \
+         (SELECT 1 FROM run INDEXED BY run_open \
+         WHERE run.session = transcript.session AND run.terminal IS NULL) LIMIT ?2)",
     )?;
     let count = orphan.execute(params![plan.archived_before, SESSIONS_PER_STEP])?;
     if count > 0 {
