@@ -51,6 +51,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: SessionsCommand,
     },
+    /// Look at runs and stop them; looking works without a running gateway too.
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
+    },
     /// Look at the configuration.
     Config {
         #[command(subcommand)]
@@ -251,6 +256,48 @@ pub(super) enum SessionsCommand {
         /// A file, instead of standard output.
         #[arg(short, long, value_name = "PATH")]
         output: Option<PathBuf>,
+    },
+}
+
+/// Runs.
+#[derive(Debug, Subcommand)]
+pub(super) enum RunsCommand {
+    /// List runs, the newest first.
+    List {
+        /// Only runs of this session.
+        #[arg(long, value_name = "KEY")]
+        session_key: Option<String>,
+        /// At most this many.
+        #[arg(long, value_name = "N", default_value_t = 50,
+            value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Print one JSON object per run.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show a run with what it was asked and what it answered.
+    Show {
+        /// The run.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Stop a run of a running gateway; returns once its end is stored.
+    Abort {
+        /// The run.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Print the answer of the gateway as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
     },
 }
 

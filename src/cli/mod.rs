@@ -12,6 +12,7 @@ mod port_owner;
 mod quickstart;
 mod remote;
 mod ring;
+mod runs;
 mod serve;
 mod sessions;
 mod talk;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli, env: &Env, output: &Output) -> Result<(), Failure> {
         Command::Health(args) => talk::health(context, args),
         Command::Devices(args) => devices::run(context, args),
         Command::Sessions { command } => sessions::run(context, command),
+        Command::Runs { command } => runs::run(context, command),
         Command::Config { command } => configure::run(context, command),
         Command::Completions { shell } => {
             output.answer(&args::completions(shell));

@@ -73,25 +73,38 @@ where
     W: FnOnce(Client, Events) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
+    if_reached(context, target, work)?.unwrap_or_else(|error| {
+        explain(context, target, &error);
+        Err(Failure::Failed)
+    })
+}
+
+/// What the work came to, or why there is no connection to do it over.
+pub(super) type Reached = Result<Result<(), Failure>, ConnectError>;
+
+/// Like [`with_client`], but leaves it to the caller what it means that nobody can be reached.
+pub(super) fn if_reached<F, W>(
+    context: Context<'_>,
+    target: &Target,
+    work: W,
+) -> Result<Reached, Failure>
+where
+    W: FnOnce(Client, Events) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| context.fail(&error))?;
-    runtime.block_on(async {
-        let connected = match connect(&target.options).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                explain(context, target, &error);
-                return Err(Failure::Failed);
-            }
-        };
+    Ok(runtime.block_on(async {
+        let connected = connect(&target.options).await?;
         let work = work(connected.client, connected.events);
         let (result, _end) = tokio::join!(work, connected.driver.run());
-        result
-    })
+        Ok(result)
+    }))
 }
 
-fn explain(context: Context<'_>, target: &Target, error: &ConnectError) {
+pub(super) fn explain(context: Context<'_>, target: &Target, error: &ConnectError) {
     let output = context.output;
     output.error(&chain(error));
     match error {

@@ -7,6 +7,7 @@ mod abort;
 mod error;
 mod find;
 mod history;
+mod inspect;
 mod queue;
 mod reply;
 mod request;
@@ -20,9 +21,10 @@ mod views;
 mod wait;
 
 pub use error::DispatchError;
+pub use inspect::said;
 pub use reply::{
-    Aborted, Admitted, EndedRun, FoundRun, History, InFlight, Injected, SessionView, SessionsPage,
-    Started, StatusReport, StoredRun, Waited,
+    Aborted, Admitted, EndedRun, FoundRun, History, InFlight, Injected, RunView, SessionView,
+    SessionsPage, ShownRun, Started, StatusReport, StoredRun, Waited,
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::events::Log;
-use crate::ids::{EntryId, SessionId, SessionKey, WireId};
-use crate::run::{Entry, RunInfo, Terminal, ToolCall};
+use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
+use crate::run::{Entry, Front, RunInfo, Terminal, ToolCall};
 use crate::session::{RunRecord, SessionRecord};
 
 use super::views::AgentEntry;
@@ -81,6 +81,40 @@ pub struct StoredRun {
     pub text: String,
     /// Calls of client tools in the answer.
     pub calls: Vec<ToolCall>,
+}
+
+/// A run, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunView {
+    /// Its key in the ledger.
+    pub run_id: RunId,
+    /// The id peers use.
+    pub wire_id: WireId,
+    /// Its session.
+    pub session: SessionKey,
+    /// Its agent.
+    pub agent: AgentId,
+    /// Which front accepted it.
+    pub front: Front,
+    /// Whether it is kept in the ledger.
+    pub is_stored: bool,
+    /// When it was accepted, in wall-clock milliseconds.
+    pub accepted_at_ms: u64,
+    /// When its agent was started.
+    pub started_at_ms: Option<u64>,
+    /// How it ended, once it has.
+    pub terminal: Option<Arc<Terminal>>,
+}
+
+/// A run with its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownRun {
+    /// The run.
+    pub run: RunView,
+    /// What it was asked, once that is in the transcript.
+    pub input: Vec<String>,
+    /// What it has answered so far.
+    pub text: String,
 }
 
 /// What was stopped.

@@ -1,17 +1,68 @@
-//! What the command line uses of this machine beside a gateway: stored sessions, the shape of log
-//! lines, model servers that run here.
+//! What the command line uses of this machine beside a gateway: stored sessions and runs, the shape
+//! of log lines, model servers that run here.
 
 use std::sync::Arc;
 
 use crate::agent::model::{ModelClient, Spawner};
 use crate::agent::{Found, Search};
+use crate::dispatch::said;
+use crate::ids::{SessionKey, WireId};
 use crate::metrics::Metrics;
+use crate::protocol::methods::runs::RunParts;
+use crate::session::{LedgerError, RunRecord};
 use crate::shutdown::Tasks;
 
 pub use crate::agent::Found as FoundModelServer;
 pub use crate::dispatch::{LogTail, LogTailQuery, LogView};
+pub use crate::protocol::methods::runs::{RunRow, RunStatus, RunsGetResult, RunsListResult};
 pub use crate::session::sqlite::{ExportError, Offline};
 pub use crate::session::{SessionQuery, SessionRecord};
+
+/// The runs in a store, as a gateway would list them.
+///
+/// # Errors
+/// [`LedgerError`] when the store cannot be read.
+pub fn stored_runs(
+    store: &Offline,
+    session: Option<&SessionKey>,
+    limit: u32,
+) -> Result<RunsListResult, LedgerError> {
+    let runs = store.runs(session, limit)?;
+    Ok(RunsListResult {
+        runs: runs.iter().map(row).collect(),
+    })
+}
+
+/// A run in a store, as a gateway would show it.
+///
+/// # Errors
+/// [`LedgerError`] when the store cannot be read.
+pub fn stored_run(store: &Offline, run_id: &str) -> Result<Option<RunsGetResult>, LedgerError> {
+    let Ok(wire_id) = WireId::parse(run_id) else {
+        return Ok(None);
+    };
+    Ok(store.run(&wire_id)?.map(|(record, entries)| {
+        let (input, text) = said(&entries);
+        RunsGetResult {
+            run: row(&record),
+            input,
+            text,
+        }
+    }))
+}
+
+fn row(record: &RunRecord) -> RunRow {
+    RunRow::from(RunParts {
+        run: &record.wire_id,
+        session: &record.session,
+        agent: &record.agent,
+        front: record.front,
+        is_stored: true,
+        accepted_at_ms: record.accepted_at_ms,
+        started_at_ms: record.started_at_ms,
+        terminal: record.terminal.as_ref(),
+    })
+}
 
 /// Looks for model servers on this machine; `has_openai_key` says whether the environment holds a
 /// key of `OpenAI`. Takes at most [`crate::agent::SEARCH_TIME_MAX`].

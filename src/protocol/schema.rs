@@ -34,6 +34,7 @@ use super::methods::device::{
     DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRevokeResult,
     DeviceTokenRotateParams, DeviceTokenRotateResult, PairedDevice, PendingDevice,
 };
+use super::methods::runs::{RunsGetParams, RunsGetResult, RunsListParams, RunsListResult};
 use super::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsDeleteParams,
     SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
@@ -86,6 +87,8 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::AgentsList => method::<AgentsListParams, AgentsListResult>(row),
         Method::AgentIdentityGet => method::<AgentIdentityParams, AgentIdentityResult>(row),
         Method::ModelsList => method::<ModelsListParams, ModelsListResult>(row),
+        Method::RunsList => method::<RunsListParams, RunsListResult>(row),
+        Method::RunsGet => method::<RunsGetParams, RunsGetResult>(row),
         // Answers twice: accepted, then how the run ended.
         Method::Agent => {
             let mut files = method::<AgentParams, AgentAccepted>(row);

@@ -31,6 +31,7 @@ fn help_and_version_are_answers() {
         "health",
         "devices",
         "sessions",
+        "runs",
         "config",
         "completions",
     ];
@@ -252,6 +253,8 @@ fn talking_to_nobody_fails_and_says_what_to_do() {
         check(&home.run(&[command, &url].concat()), 1, "", hint);
     }
     check(&home.run(&["sessions", "list"]), 1, "", &["error: "]);
+    let elsewhere = ["runs", "list", "--url", "ws://127.0.0.1:9"];
+    check(&home.run(&elsewhere), 1, "", hint);
 }
 
 #[test]

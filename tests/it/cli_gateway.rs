@@ -108,6 +108,78 @@ fn commands_find_a_gateway_by_its_configuration_and_print_only_answers() {
     stop(gateway);
 }
 
+fn runs_of(home: &Home) -> Vec<Value> {
+    let list = home.run(&["runs", "list", "--json"]);
+    assert_eq!(list.code, Some(0), "{list:?}");
+    let lines = list.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn runs_are_listed_shown_and_stopped_and_looked_at_when_the_gateway_is_gone() {
+    let port = free_port();
+    let home = Home::with_config(&format!(
+        "{{gateway: {{port: {port}, auth: {{token: 'a-long-token'}}}},
+           agents: {{defaults: {{model: 'sim/lorem?tokens=100000&interTokenMs=20'}}}}}}"
+    ));
+    let mut gateway = Running::start(home.command(&["gateway"]));
+    gateway.log_line("the gateway is up");
+    assert_eq!(runs_of(&home), Vec::<Value>::new());
+    let turn = Running::start(home.command(&["agent", "-m", "talk on", "--session-key", "s"]));
+    let run = loop {
+        match &*runs_of(&home) {
+            [run] if run["status"] == "active" => break run["runId"].as_str().unwrap().to_owned(),
+            runs => assert!(runs.len() < 2, "{runs:?}"),
+        }
+    };
+    let table = home.run(&["runs", "list", "--session-key", "s"]);
+    assert!(table.stdout.starts_with("active "), "{table:?}");
+    assert!(
+        table.stdout.trim_end().ends_with(" agent:main:s"),
+        "{table:?}"
+    );
+    let shown = home.run(&["runs", "show", &run]);
+    assert!(shown.stdout.contains("status    active\n"), "{shown:?}");
+    assert!(shown.stdout.contains("\n> talk on\n"), "{shown:?}");
+
+    let stopped = home.run(&["runs", "abort", &run]);
+    let said = format!("{run} was stopped\n");
+    assert_eq!((stopped.code, stopped.stdout), (Some(0), said));
+    assert_eq!(turn.end().code, Some(1), "its caller is told");
+    let again = home.run(&["runs", "abort", &run]);
+    assert_eq!((again.code, &*again.stdout), (Some(1), ""));
+    assert!(
+        again.stderr.contains("has ended already: aborted"),
+        "{again:?}"
+    );
+    let unknown = home.run(&["runs", "show", "nobody"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""));
+    assert!(
+        unknown.stderr.contains("run not found: nobody"),
+        "{unknown:?}"
+    );
+    let live = json_of(&home.run(&["runs", "show", &run, "--json"]));
+    stop(gateway);
+
+    let list = home.run(&["runs", "list"]);
+    assert!(list.stdout.starts_with("aborted "), "{list:?}");
+    assert!(list.stderr.contains("no gateway answers"), "{list:?}");
+    let kept = home.run(&["runs", "show", &run, "--json"]);
+    let kept: Value = serde_json::from_str(&kept.stdout).unwrap();
+    assert_eq!(kept, live, "the store tells the same");
+    assert_eq!(kept["run"]["stopReason"], "rpc");
+    let unknown = home.run(&["runs", "show", "nobody"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""));
+    let abort = home.run(&["runs", "abort", &run]);
+    assert_eq!(abort.code, Some(1));
+    assert!(
+        abort.stderr.contains("is the gateway running?"),
+        "{abort:?}"
+    );
+}
+
 #[test]
 fn refusals_go_to_standard_error_and_end_with_1() {
     let home = Home::new();

@@ -297,6 +297,14 @@ const METHODS: &[(&str, &[&str])] = &[
         "device.token.revoke",
         &["devices::a_revoked_device_loses_its_connections_and_comes_back_only_by_approval"],
     ),
+    (
+        "runs.list",
+        &["native_methods::runs_are_listed_and_shown_stored_or_not"],
+    ),
+    (
+        "runs.get",
+        &["native_methods::runs_are_listed_and_shown_stored_or_not"],
+    ),
 ];
 
 /// The tests that prove an event.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Native, Served, native};
+use crate::support::{Native, Puppet, Served, Setup, native};
 
 /// Says the last message again.
 async fn served() -> Served {
@@ -309,6 +309,90 @@ async fn config_get_hides_secrets_and_logs_tail_reads_lines() {
         "{logs}"
     );
     check_refused(&native, "logs.tail", json!({"limit": 0}), "/limit").await;
+}
+
+#[tokio::test]
+async fn runs_are_listed_and_shown_stored_or_not() {
+    let (agent, mut puppet) = Puppet::new();
+    let served = Setup::new(json!({})).agent(agent).start().await;
+    let native = served.native().await;
+    native.send("one", "first", "hello").await;
+    let first = puppet.next().await;
+    first.says("hi").await;
+    first.ends().await;
+    let waited = json!({"runId": "first", "timeoutMs": 10_000});
+    native.call("agent.wait", waited).await;
+    native.send("one", "second", "again").await;
+    let _second = puppet.next().await;
+    let behind = json!({"sessionKey": "one", "idempotencyKey": "third", "message": "more",
+        "queueMode": "followup"});
+    native.call("chat.send", behind).await;
+    // A call that is not stored is a run like any other while it lives.
+    let mut connection = served.connect().await;
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let call = json!({"stream": true, "messages": messages}).to_string();
+    connection.send(crate::support::http::chat(&call)).await;
+    let unstored = puppet.next().await;
+
+    let list = native.call("runs.list", json!({})).await;
+    let shown: Vec<_> = list["runs"].as_array().unwrap().iter().collect();
+    let brief = |row: &Value| json!([row["runId"], row["status"], row["front"], row["stored"]]);
+    let http = shown[0]["runId"].as_str().unwrap();
+    let expected = json!([
+        [http, "active", "http", false],
+        ["third", "queued", "chat", true],
+        ["second", "active", "chat", true],
+        ["first", "ok", "chat", true],
+    ]);
+    assert_eq!(shown.into_iter().map(brief).collect::<Value>(), expected);
+    let of_one = json!({"sessionKey": "one", "limit": 2});
+    let of_one = native.call("runs.list", of_one).await;
+    let ids: Value = of_one["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["runId"].clone())
+        .collect();
+    assert_eq!(ids, json!(["third", "second"]));
+
+    let run = native.call("runs.get", json!({"runId": "first"})).await;
+    assert_eq!(
+        (&run["input"], &run["text"]),
+        (&json!(["hello"]), &json!("hi"))
+    );
+    assert_eq!(run["run"]["sessionKey"], "agent:main:one");
+    unstored.says("so far").await;
+    let live = loop {
+        let run = native.call("runs.get", json!({"runId": http})).await;
+        if run["text"] != "" {
+            break run;
+        }
+    };
+    assert_eq!(
+        (&live["text"], &live["input"]),
+        (&json!("so far"), &json!([]))
+    );
+    let key = live["run"]["sessionKey"].as_str().unwrap();
+    let abort = json!({"sessionKey": key, "runId": http});
+    assert_eq!(native.call("chat.abort", abort).await["aborted"], true);
+}
+
+#[tokio::test]
+async fn runs_are_shown_to_readers_only() {
+    let served = served().await;
+    let native = served.native().await;
+    check_refused(
+        &native,
+        "runs.get",
+        json!({"runId": "nobody"}),
+        "run not found: nobody",
+    )
+    .await;
+    check_refused(&native, "runs.list", json!({"limit": 0}), "/limit").await;
+    let nobody = Native::scoped(served.addr(), &[]).await;
+    for method in ["runs.list", "runs.get"] {
+        check_refused(&nobody, method, json!({}), "missing scope: operator.read").await;
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod chat;
 pub mod config;
 pub mod device;
+pub mod runs;
 pub mod sessions;
 pub mod system;
 mod table;

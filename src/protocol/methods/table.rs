@@ -28,6 +28,10 @@ pub enum Method {
     AgentIdentityGet,
     /// `models.list`
     ModelsList,
+    /// `runs.list`
+    RunsList,
+    /// `runs.get`
+    RunsGet,
     /// `agent`
     Agent,
     /// `agent.wait`
@@ -137,7 +141,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 29] = [
+const METHODS: [MethodRow; 31] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -146,6 +150,8 @@ const METHODS: [MethodRow; 29] = [
     row(Method::AgentsList, "agents.list", READ),
     row(Method::AgentIdentityGet, "agent.identity.get", READ),
     row(Method::ModelsList, "models.list", READ),
+    row(Method::RunsList, "runs.list", READ),
+    row(Method::RunsGet, "runs.get", READ),
     row(Method::Agent, "agent", ScopeRule::AgentMessage),
     row(Method::AgentWait, "agent.wait", WRITE),
     row(Method::ChatHistory, "chat.history", READ),

@@ -15,6 +15,7 @@ use crate::protocol::methods::device::{
     DevicePairApproveParams, DevicePairListParams, DevicePairRejectParams, DevicePairRemoveParams,
     DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRotateParams,
 };
+use crate::protocol::methods::runs::{RunsGetParams, RunsListParams};
 use crate::protocol::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsDeleteParams, SessionsListParams,
     SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
@@ -41,6 +42,8 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::AgentsList => check!(AgentsListParams),
         Method::AgentIdentityGet => check!(AgentIdentityParams),
         Method::ModelsList => check!(ModelsListParams),
+        Method::RunsList => check!(RunsListParams),
+        Method::RunsGet => check!(RunsGetParams),
         Method::Agent => check!(AgentParams),
         Method::AgentWait => check!(AgentWaitParams),
         Method::ChatSend => check!(ChatSendParams),

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::clock::rfc3339;
-use crate::ids::{AgentId, EntryId, SessionId, SessionKey};
+use crate::ids::{AgentId, EntryId, SessionId, SessionKey, WireId};
 use crate::run::Entry;
 use crate::session::ledger::{
     EntryRange, LedgerError, RunRecord, SessionPage, SessionQuery, SessionRecord,
@@ -105,6 +105,19 @@ impl Offline {
         limit: u32,
     ) -> Result<Vec<RunRecord>, LedgerError> {
         Ok(runs::list(&self.conn, session, limit)?)
+    }
+
+    /// The newest run with this wire id, and its input and answer as far as they are in a
+    /// transcript.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store cannot be read.
+    pub fn run(&self, wire_id: &WireId) -> Result<Option<(RunRecord, Vec<Entry>)>, LedgerError> {
+        let Some(record) = runs::find(&self.conn, wire_id)? else {
+            return Ok(None);
+        };
+        let entries = runs::entries(&self.conn, record.run_id)?;
+        Ok(Some((record, entries)))
     }
 
     /// Writes a session's transcript as JSON lines, a header and one line per entry, and returns

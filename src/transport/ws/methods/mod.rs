@@ -10,6 +10,7 @@ mod chat;
 mod device;
 mod history;
 mod refusal;
+mod runs;
 mod sessions;
 mod system;
 
@@ -123,6 +124,8 @@ fn route(
         Method::AgentsList => agents::list(call, params),
         Method::AgentIdentityGet => agents::identity(call, params),
         Method::ModelsList => agents::models(call, params),
+        Method::RunsList => runs::list(call, params),
+        Method::RunsGet => runs::get(call, params),
         Method::Agent => agent::start(call, open, params),
         Method::AgentWait => agent::wait(call, params),
         Method::ChatSend => chat::send(call, open, params),
