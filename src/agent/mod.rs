@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ids::{RunId, SessionKey, WireId};
-use crate::run::{self, Event, Message, ModelRef, RunError};
+use crate::run::{self, Conversation, Event, Message, ModelRef, RunError};
 
 pub use by_model::ByModel;
 pub use discover::{Found, LocalServer, SEARCH_TIME_MAX, Search, discover};
@@ -69,7 +69,7 @@ pub struct AgentTurn {
     /// The turn as the caller wrote it.
     pub turn: run::Turn,
     /// The stored conversation before it, oldest first.
-    pub session: Vec<Message>,
+    pub session: Conversation,
 }
 
 /// What surrounds one turn.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::auth::Operation;
 use crate::events::Notice;
 use crate::ids::EntryId;
-use crate::run::EntryBody;
+use crate::run::{Entry, EntryBody};
 use crate::session::{EntryRange, LedgerError, NewEntry};
 
 use super::{
@@ -24,8 +24,10 @@ impl Dispatch {
     ) -> Result<History, DispatchError> {
         self.require(caller, Operation::Method("chat.history"))?;
         let (key, _agent) = self.resolve_key(&query.session_key, query.agent_id.as_deref())?;
-        // Live runs are read first: one that ends meanwhile is then in the transcript too.
-        let live = self.parts.logs.live_in(&key);
+        // Live runs are looked at first: one that starts or ends meanwhile is then in the
+        // transcript too, so that no message is in neither.
+        let live = self.parts.logs.live_in(&key).into_iter();
+        let live: Vec<_> = live.map(|log| (log.started_at_ms(), log)).collect();
         let range = match query.after {
             Some(cursor) => EntryRange::After {
                 n: cursor.n,
@@ -54,17 +56,19 @@ impl Dispatch {
             history.total = page.total;
             history.entries = page.entries;
         }
-        for log in live {
-            match log.started_at_ms() {
-                Some(at_ms) if history.in_flight.is_none() => {
-                    history.in_flight = Some(InFlight {
-                        info: Arc::clone(log.info()),
-                        text: log.text(),
-                        started_at_ms: Some(at_ms),
-                    });
+        for (started_at_ms, log) in live {
+            let info = log.info();
+            if started_at_ms.is_none() {
+                let is_placed = |entry: &Entry| entry.run == Some(info.run_id);
+                if !history.entries.iter().any(is_placed) {
+                    history.waiting.push(Arc::clone(info));
                 }
-                Some(_) => {}
-                None => history.waiting.push(Arc::clone(log.info())),
+            } else if history.in_flight.is_none() {
+                history.in_flight = Some(InFlight {
+                    info: Arc::clone(info),
+                    text: log.text(),
+                    started_at_ms,
+                });
             }
         }
         Ok(history)

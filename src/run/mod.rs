@@ -2,12 +2,14 @@
 //!
 //! Knows nothing of sockets, wire formats, storage or tasks.
 
+mod conversation;
 mod event;
 mod info;
 mod outcome;
 mod request;
 mod transcript;
 
+pub use conversation::Conversation;
 pub use event::{Event, FinishReason, ToolCallDelta, Usage};
 pub use info::{Front, OnDisconnect, Owner, RunInfo, Storage};
 pub use outcome::{AbortCause, Outcome, RunError, Terminal, TimeoutPhase};

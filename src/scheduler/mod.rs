@@ -10,6 +10,7 @@ mod fair;
 pub mod lanes;
 mod order;
 mod queueing;
+mod recent;
 mod run_task;
 mod settle;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::shutdown::{Drain, Phase, Tasks};
 
 use lanes::{Action, Cancelled, Caps, Lanes, Refusal, Standing, Submission};
 use queueing::Chatting;
+use recent::Recent;
 use run_task::{Begin, RunTask, Start};
 use verdict::{Stop, Verdict};
 
@@ -110,6 +112,7 @@ impl SchedulerHandle {
             runs: HashMap::new(),
             queue: config.queue,
             ended: Arc::default(),
+            recent: Arc::default(),
             parts: Arc::new(parts),
         };
         tasks.spawn("scheduler", owner.work(inbox));
@@ -213,6 +216,7 @@ struct Owner {
     runs: HashMap<RunId, Running>,
     queue: QueueConfig,
     ended: Arc<Ended>,
+    recent: Arc<Recent>,
     parts: Arc<SchedulerParts>,
 }
 
@@ -337,9 +341,11 @@ impl Owner {
                 run,
                 ended: Arc::clone(&self.ended),
             },
+            recent: Arc::clone(&self.recent),
             parts: Arc::clone(&self.parts),
             submitted_at: Instant::now(),
             session_id: None,
+            placed: Vec::new(),
         };
         self.runs.insert(run, running);
         self.parts.tasks.spawn("run", task.work());

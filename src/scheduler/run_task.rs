@@ -18,20 +18,17 @@ use crate::error::ErrorCode;
 use crate::events::{Notice, Record};
 use crate::ids::SessionId;
 use crate::run::{
-    AbortCause, Event, FinishReason, OnDisconnect, Outcome, RunError, TimeoutPhase, Turn, Usage,
+    AbortCause, Conversation, Entry, Event, FinishReason, OnDisconnect, Outcome, RunError,
+    TimeoutPhase, Turn, Usage,
 };
-use crate::session::{
-    Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed, conversation,
-};
+use crate::session::{Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed};
 
 use super::backend::BackendStream;
 use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Order, SubmitError, Submitted};
 use super::queueing::Follower;
+use super::recent::{ENTRIES_MAX, Recent};
 use super::verdict::{Stop, Verdict};
 use super::{PlaceGuard, SchedulerParts};
-
-/// Entries of a transcript that are read for the model; older ones are left out.
-const HISTORY_ENTRIES_MAX: u32 = 1000;
 
 /// Events a backend may yield before the run lets others go.
 const EVENTS_PER_TURN: u32 = 256;
@@ -72,10 +69,13 @@ pub(super) struct RunTask {
     pub(super) steer: Option<mpsc::Sender<Steered>>,
     /// Dropped last: then the lane is free.
     pub(super) _place: PlaceGuard,
+    pub(super) recent: Arc<Recent>,
     pub(super) parts: Arc<SchedulerParts>,
     pub(super) submitted_at: Instant,
     /// The transcript the run writes to, once it is known.
     pub(super) session_id: Option<SessionId>,
+    /// Its input, once that is in the transcript.
+    pub(super) placed: Vec<Entry>,
 }
 
 /// What a run has yielded, beside what is in the log.
@@ -309,7 +309,7 @@ impl RunTask {
         let Some(accepted) = accepted else {
             return Ok(AgentTurn {
                 turn,
-                session: Vec::new(),
+                session: Conversation::default(),
             });
         };
         let placed = match accepted.placed {
@@ -320,27 +320,43 @@ impl RunTask {
         for follower in followers {
             merge(follower, &mut turn).await;
         }
-        if placed.entries_before == 0 {
-            return Ok(AgentTurn {
-                turn,
-                session: Vec::new(),
-            });
+        self.placed = placed.input;
+        let through = placed.entries_before;
+        if through > 0 {
+            // The session knows the conversation: the caller's own account would double it.
+            turn.history.clear();
         }
-        // The session knows the conversation: the caller's own account would double it.
-        turn.history.clear();
-        let range = EntryRange::Newest {
-            skip: 0,
-            limit: HISTORY_ENTRIES_MAX,
-        };
-        let key = self.order.info.session.clone();
-        let page = bounded(self.parts.ledger.entries(key, range)).await;
-        let page = page.map_err(|error| store_failed(&error))?;
-        let mut entries = page.map(|page| page.entries).unwrap_or_default();
-        entries.retain(|entry| entry.n <= placed.entries_before);
-        Ok(AgentTurn {
-            turn,
-            session: conversation(&entries),
-        })
+        let session = self.conversation(placed.session_id, through).await;
+        let session = session.map_err(|error| store_failed(&error))?;
+        Ok(AgentTurn { turn, session })
+    }
+
+    /// The conversation of the first `through` entries: the one the run before it left, or read
+    /// from the ledger and held for the next run.
+    async fn conversation(
+        &self,
+        transcript: SessionId,
+        through: u64,
+    ) -> Result<Conversation, LedgerError> {
+        if let Some(held) = self.recent.get(transcript, through) {
+            return Ok(held);
+        }
+        let mut session = Conversation::default();
+        if through > 0 {
+            let range = EntryRange::Newest {
+                skip: 0,
+                limit: ENTRIES_MAX,
+            };
+            let key = self.order.info.session.clone();
+            let page = bounded(self.parts.ledger.entries(key, range)).await?;
+            // After a reset there is another transcript: the run still belongs to the old one.
+            if let Some(page) = page.filter(|page| page.session_id == transcript) {
+                let entries = page.entries.iter();
+                session = entries.filter(|entry| entry.n <= through).collect();
+            }
+        }
+        self.recent.put(transcript, through, session.clone());
+        Ok(session)
     }
 
     async fn place(&self) -> Result<Placed, LedgerError> {

@@ -57,6 +57,7 @@ impl RunTask {
         let Some(session_id) = self.session_id else {
             return;
         };
+        self.recent.append(session_id, [&self.placed, &entries]);
         for entry in entries {
             self.parts.bus.publish(Notice::Message {
                 session: info.session.clone(),

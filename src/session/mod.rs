@@ -2,7 +2,6 @@
 
 #[cfg(test)]
 mod conformance;
-mod conversation;
 mod devices;
 pub mod key;
 mod ledger;
@@ -10,7 +9,6 @@ pub mod memory;
 mod rules;
 pub mod sqlite;
 
-pub use conversation::conversation;
 pub use devices::{
     DeviceBounds, DevicePut, DeviceRow, DeviceStore, PairingRow, PutDevice, RequestRow, TokenRow,
 };

@@ -19,9 +19,9 @@ async fn rig() -> (Rig, Puppet) {
     (Rig::start(RigConfig::with_agent(agent)).await, puppet)
 }
 
-fn texts(messages: &[Message]) -> Vec<&str> {
+fn texts<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<&'a str> {
     messages
-        .iter()
+        .into_iter()
         .map(|message| message.text.as_str())
         .collect()
 }
@@ -76,7 +76,7 @@ async fn a_session_with_turns_gets_only_the_new_message() {
     connection.send(chat(&body)).await;
     let run = puppet.next().await;
     assert!(run.turn.turn.history.is_empty());
-    assert_eq!(texts(&run.turn.session), ["c", "d"]);
+    assert_eq!(texts(run.turn.session.iter()), ["c", "d"]);
     assert_eq!(texts(&run.turn.turn.current), ["e"]);
     assert_eq!(run.turn.turn.system.as_deref(), Some("be brief"));
     run.ends().await;

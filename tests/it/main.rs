@@ -42,4 +42,5 @@ mod soak;
 mod support;
 mod ws_events;
 mod ws_handshake;
+mod ws_limits;
 mod ws_runs;

@@ -8,7 +8,7 @@ use clawport::agent::model::{ApiKey, ExtraHeaders, ModelAgent, ModelClient, Mode
 use clawport::agent::{Agent, Steered};
 use clawport::error::ErrorCode;
 use clawport::ids::WireId;
-use clawport::run::{FinishReason, Message, Role, Tool, ToolCall};
+use clawport::run::{Conversation, FinishReason, Message, Role, Tool, ToolCall};
 use serde_json::json;
 
 use crate::support::model::{Room, agent_at, agent_of, ask, endpoint, read, room, told, turn};
@@ -63,10 +63,10 @@ async fn the_conversation_comes_in_order_with_the_agents_system_text_first() {
     let mut asked = turn("now");
     asked.turn.system = Some("Be brief.".to_owned());
     asked.turn.history = vec![Message::text(Role::User, "later")];
-    asked.session = vec![
+    asked.session = Conversation::from_iter([
         Message::text(Role::User, "first"),
         Message::text(Role::Assistant, "answer"),
-    ];
+    ]);
     ask(&agent, asked).await;
     assert_eq!(
         upstream.last_messages(),
@@ -112,8 +112,8 @@ async fn a_client_tool_is_called_and_its_result_goes_back_under_its_id() {
     let mut result = Message::text(Role::Tool, "12 degrees");
     result.tool_call_id = Some(id);
     let mut second = first.clone();
-    second.session = first.turn.current.clone();
-    second.session.push(calling);
+    second.session = first.turn.current.iter().cloned().collect();
+    second.session.extend([calling]);
     second.turn.current = vec![result];
     let answer = ask(&agent, second).await;
     assert_eq!(answer.finish, Some(FinishReason::Stop));
@@ -219,8 +219,8 @@ async fn oldest_turns_are_left_out_when_the_window_is_full() {
     asked.turn.system = Some("system".to_owned());
     for text in ["old", "new"] {
         let long = format!("{text} {}", "x".repeat(400));
-        asked.session.push(Message::text(Role::User, long));
-        asked.session.push(Message::text(Role::Assistant, text));
+        asked.session.extend([Message::text(Role::User, long)]);
+        asked.session.extend([Message::text(Role::Assistant, text)]);
     }
     let answer = ask(&agent, asked.clone()).await;
     assert_eq!(answer.finish, Some(FinishReason::Stop));

@@ -1,5 +1,5 @@
-//! What every native method refuses, by the table of methods: a caller without its scope, and params
-//! it does not know.
+//! What every native method refuses, by the table of methods: a caller without its scope, and
+//! params it does not know.
 
 use clawport::internals::protocol::methods::{Method, ScopeRule};
 use serde_json::json;

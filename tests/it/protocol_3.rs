@@ -44,14 +44,7 @@ fn said(history: &Value) -> Vec<(&str, &str)> {
     said.collect()
 }
 
-#[tokio::test]
-async fn a_whole_session_is_served_in_its_own_words() {
-    let (agent, mut puppet) = Puppet::new();
-    let rig = Rig::start(RigConfig::with_agent(agent)).await;
-    let mut ws = Ws::open(rig.addr).await;
-    let hello = ws.hello(connect()).await;
-    assert_eq!(hello["ok"], true, "{hello}");
-    let hello = &hello["payload"];
+fn check_hello(hello: &Value) {
     assert_eq!(
         (&hello["type"], &hello["protocol"]),
         (&json!("hello-ok"), &json!(3))
@@ -65,8 +58,10 @@ async fn a_whole_session_is_served_in_its_own_words() {
         assert_eq!(snapshot["sessionDefaults"].get(newer), None, "{newer}");
     }
     assert_eq!(hello["features"].get("capabilities"), None);
+}
 
-    // A message, answered to its end.
+/// A message, answered to its end.
+async fn answer(ws: &mut Ws, puppet: &mut Puppet) {
     let ack = ws.done("chat.send", send("run-1", "hello")).await;
     assert_eq!(ack, json!({"runId": "run-1", "status": "started"}));
     let run = puppet.next().await;
@@ -93,8 +88,10 @@ async fn a_whole_session_is_served_in_its_own_words() {
     let end = ws.event_where(|event| is_chat(event, "final")).await;
     assert_eq!(end["payload"]["message"]["content"], whole);
     assert!(end["seq"].as_u64() > delta["seq"].as_u64(), "{end}");
+}
 
-    // A message that is taken back.
+/// A message that is taken back.
+async fn take_back(ws: &mut Ws, puppet: &mut Puppet) {
     ws.done("chat.send", send("run-2", "again")).await;
     let run = puppet.next().await;
     run.says("half an ans").await;
@@ -114,6 +111,18 @@ async fn a_whole_session_is_served_in_its_own_words() {
     );
     let again = ws.done("chat.abort", abort).await;
     assert_eq!(again, json!({"ok": true, "aborted": false, "runIds": []}));
+}
+
+#[tokio::test]
+async fn a_whole_session_is_served_in_its_own_words() {
+    let (agent, mut puppet) = Puppet::new();
+    let rig = Rig::start(RigConfig::with_agent(agent)).await;
+    let mut ws = Ws::open(rig.addr).await;
+    let hello = ws.hello(connect()).await;
+    assert_eq!(hello["ok"], true, "{hello}");
+    check_hello(&hello["payload"]);
+    answer(&mut ws, &mut puppet).await;
+    take_back(&mut ws, &mut puppet).await;
 
     // What is left of both.
     let params = json!({"sessionKey": SESSION, "limit": 10});

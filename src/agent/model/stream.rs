@@ -100,7 +100,7 @@ fn open(run: Box<Run>) -> BoxFuture<'static, Opening> {
 /// System text and messages in the order the model gets them.
 fn conversation(config: &ModelConfig, turn: AgentTurn) -> Conversation {
     let AgentTurn { mut turn, session } = turn;
-    let mut past = session;
+    let mut past: Vec<_> = session.iter().cloned().collect();
     past.append(&mut turn.history);
     let texts = [config.system.as_deref(), turn.system.as_deref()];
     let texts: Vec<_> = texts

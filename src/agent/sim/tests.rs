@@ -20,6 +20,7 @@ use super::*;
 use crate::agent::{Inbox, Steered};
 use crate::error::ErrorCode;
 use crate::ids::{IdSource, RunId, SessionKey, SystemIds, WireId};
+use crate::run::Conversation;
 use crate::run::{Event, FinishReason, Message, Role, RunError, Tool, ToolChoice, Turn, Usage};
 
 /// Everything a stream yielded, put together.
@@ -94,7 +95,7 @@ fn turn(text: &str) -> AgentTurn {
             current: vec![Message::text(Role::User, text)],
             ..Turn::default()
         },
-        session: Vec::new(),
+        session: Conversation::default(),
     }
 }
 
@@ -412,10 +413,10 @@ async fn the_demo_agent_knows_the_conversation() {
     )
     .await;
     let mut later = turn("what did I say?");
-    later.session = vec![
+    later.session = Conversation::from_iter([
         Message::text(Role::User, "my name is Ada"),
         Message::text(Role::Assistant, "hello"),
-    ];
+    ]);
     let answer = ask(&agent("demo"), later.clone()).await;
     assert_eq!(answer.text(), "You said: “my name is Ada”");
     later.turn.history = vec![Message::text(Role::User, "and I like tea")];

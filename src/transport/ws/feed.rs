@@ -158,8 +158,8 @@ pub(super) struct Cursor<T> {
 }
 
 impl<T: Weigh> Cursor<T> {
-    /// Takes up to `most` items that are ready into `batch`; returns how many bytes are still to
-    /// be read afterwards.
+    /// Takes up to `most` items that are ready into `batch`; returns how many bytes the reader was
+    /// behind.
     ///
     /// # Errors
     /// [`Lagged`] when items were lost to this reader.
@@ -174,12 +174,13 @@ impl<T: Weigh> Cursor<T> {
         let ring = self.feed.lock();
         let behind = self.next.checked_sub(ring.first).ok_or(Lagged)?;
         let behind = usize::try_from(behind).unwrap_or(usize::MAX);
+        let bytes_behind = ring.bytes_in - self.bytes_read;
         for slot in ring.slots.iter().skip(behind).take(most) {
             batch.push_back(Arc::clone(&slot.item));
             self.bytes_read = slot.bytes_through;
             self.next += 1;
         }
-        Ok(ring.bytes_in - self.bytes_read)
+        Ok(bytes_behind)
     }
 
     /// Waits until something is ready to be taken.
@@ -247,10 +248,10 @@ mod tests {
         let mut late = feed.cursor();
         feed.publish(["c"]);
         let one = ITEM_OVERHEAD_BYTES + 1;
-        assert_eq!(take(&mut early, 2), Ok(("ab".to_owned(), one)));
-        assert_eq!(take(&mut early, 2), Ok(("c".to_owned(), 0)));
+        assert_eq!(take(&mut early, 2), Ok(("ab".to_owned(), 3 * one)));
+        assert_eq!(take(&mut early, 2), Ok(("c".to_owned(), one)));
         assert_eq!(take(&mut early, 2), Ok((String::new(), 0)));
-        assert_eq!(take(&mut late, 9), Ok(("c".to_owned(), 0)));
+        assert_eq!(take(&mut late, 9), Ok(("c".to_owned(), one)));
     }
 
     #[tokio::test(start_paused = true)]

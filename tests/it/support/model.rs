@@ -94,7 +94,7 @@ pub(crate) fn turn(text: &str) -> AgentTurn {
             current: vec![Message::text(Role::User, text)],
             ..Turn::default()
         },
-        session: Vec::new(),
+        ..AgentTurn::default()
     }
 }
 
