@@ -2,8 +2,10 @@
 //!
 //! Round robin over credentials, inside a credential over parties (user, device or connection),
 //! inside a party over agents by weight, inside that FIFO over lanes (`design.md` §4). Round robin
-//! is done with start tags: whoever has the smallest tag goes next, and a newcomer starts at the
-//! tag that was served last, so an idle party holds no memory and saves up no turns.
+//! is done with start tags: whoever has the smallest tag goes next. A newcomer gets the tag after
+//! the one that was served last and goes before others with that tag: so an idle party holds no
+//! memory, and one that leaves and comes back with every run wins no turn by that. Whoever could
+//! not go for a while, because its agent had no slot, goes next, but saves up no turns.
 //!
 //! Cost of a pick: credentials × agents with waiting lanes, whatever the number of lanes.
 
@@ -29,22 +31,36 @@ pub(super) struct Claim {
 pub(super) struct FairQueue {
     credentials: BTreeMap<Arc<str>, Credential>,
     served_tag: u64,
+    picks: u64,
     len: usize,
 }
 
 #[derive(Debug, Default)]
 struct Credential {
     tag: u64,
+    /// The number of the pick that took it last since it came; 0 is none. Breaks ties.
+    last: u64,
     parties: HashMap<Arc<str>, Party>,
     /// For each agent: the parties that have a lane for it, by start tag.
-    order: BTreeMap<AgentId, BTreeSet<(u64, u64, Arc<str>)>>,
+    order: BTreeMap<AgentId, BTreeSet<Turn>>,
     served_tag: u64,
     arrivals: u64,
+}
+
+/// When it is a party's turn: the smallest goes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    tag: u64,
+    last: u64,
+    arrival: u64,
+    name: Arc<str>,
 }
 
 #[derive(Debug)]
 struct Party {
     tag: u64,
+    /// The number of the pick that took it last since it came; 0 is none. Breaks ties.
+    last: u64,
     /// Breaks ties between parties with the same tag: who came first.
     arrival: u64,
     agents: BTreeMap<AgentId, AgentLanes>,
@@ -54,6 +70,8 @@ struct Party {
 #[derive(Debug)]
 struct AgentLanes {
     pass: u64,
+    /// The number of the pick that took it last since it came; 0 is none. Breaks ties.
+    last: u64,
     stride: u64,
     lanes: VecDeque<SessionKey>,
 }
@@ -66,12 +84,12 @@ impl FairQueue {
 
     /// Adds a ready lane behind the other lanes of its party and agent.
     pub(super) fn push(&mut self, claim: &Claim, lane: SessionKey) {
-        let served_tag = self.served_tag;
+        let tag = self.served_tag + 1;
         let credential = self
             .credentials
             .entry(Arc::clone(&claim.credential))
             .or_insert_with(|| Credential {
-                tag: served_tag,
+                tag,
                 ..Credential::default()
             });
         credential.push(claim, lane);
@@ -84,12 +102,14 @@ impl FairQueue {
             .credentials
             .iter()
             .filter(|(_, credential)| credential.order.keys().any(&has_slot))
-            .min_by_key(|(_, credential)| credential.tag)
+            .min_by_key(|(_, credential)| (credential.tag, credential.last))
             .map(|(name, _)| Arc::clone(name))?;
         let credential = self.credentials.get_mut(&name)?;
-        let lane = credential.pop(&has_slot)?;
-        self.served_tag = credential.tag;
-        credential.tag += 1;
+        self.picks += 1;
+        let lane = credential.pop(&has_slot, self.picks)?;
+        self.served_tag = self.served_tag.max(credential.tag);
+        credential.tag = self.served_tag + 1;
+        credential.last = self.picks;
         if credential.parties.is_empty() {
             self.credentials.remove(&name);
         }
@@ -113,51 +133,54 @@ impl FairQueue {
 
 impl Credential {
     fn push(&mut self, claim: &Claim, lane: SessionKey) {
-        let tag = self.served_tag;
+        let tag = self.served_tag + 1;
         let arrival = self.arrivals;
         let party = self
             .parties
             .entry(Arc::clone(&claim.party))
             .or_insert_with(|| Party {
                 tag,
+                last: 0,
                 arrival,
                 agents: BTreeMap::new(),
                 served_pass: 0,
             });
         self.arrivals += 1;
-        let pass = party.served_pass;
         let stride = STRIDE / u64::from(claim.weight.max(1));
+        let pass = party.served_pass + stride;
         party
             .agents
             .entry(claim.agent.clone())
             .or_insert_with(|| AgentLanes {
                 pass,
+                last: 0,
                 stride,
                 lanes: VecDeque::new(),
             })
             .lanes
             .push_back(lane);
-        let place = (party.tag, party.arrival, Arc::clone(&claim.party));
+        let turn = party.turn(&claim.party);
         self.order
             .entry(claim.agent.clone())
             .or_default()
-            .insert(place);
+            .insert(turn);
     }
 
-    fn pop(&mut self, has_slot: impl Fn(&AgentId) -> bool) -> Option<SessionKey> {
+    fn pop(&mut self, has_slot: impl Fn(&AgentId) -> bool, pick: u64) -> Option<SessionKey> {
         let name = self
             .order
             .iter()
             .filter(|(agent, _)| has_slot(agent))
             .filter_map(|(_, parties)| parties.first())
             .min()
-            .map(|(_, _, name)| Arc::clone(name))?;
+            .map(|turn| Arc::clone(&turn.name))?;
         let party = self.parties.get_mut(&name)?;
-        let old = (party.tag, party.arrival, Arc::clone(&name));
-        let lane = party.pop(has_slot)?;
-        self.served_tag = party.tag;
-        party.tag += 1;
-        let new = (party.tag, party.arrival, Arc::clone(&name));
+        let old = party.turn(&name);
+        let lane = party.pop(has_slot, pick)?;
+        self.served_tag = self.served_tag.max(party.tag);
+        party.tag = self.served_tag + 1;
+        party.last = pick;
+        let new = party.turn(&name);
         let party_is_done = party.agents.is_empty();
         let agents: Vec<AgentId> = party.agents.keys().cloned().collect();
         self.order.retain(|agent, parties| {
@@ -184,9 +207,9 @@ impl Credential {
         let removed = queue.lanes.len() < before;
         if queue.lanes.is_empty() {
             party.agents.remove(&claim.agent);
-            let place = (party.tag, party.arrival, Arc::clone(&claim.party));
+            let turn = party.turn(&claim.party);
             if let Some(parties) = self.order.get_mut(&claim.agent) {
-                parties.remove(&place);
+                parties.remove(&turn);
                 if parties.is_empty() {
                     self.order.remove(&claim.agent);
                 }
@@ -200,17 +223,27 @@ impl Credential {
 }
 
 impl Party {
-    fn pop(&mut self, has_slot: impl Fn(&AgentId) -> bool) -> Option<SessionKey> {
+    fn turn(&self, name: &Arc<str>) -> Turn {
+        Turn {
+            tag: self.tag,
+            last: self.last,
+            arrival: self.arrival,
+            name: Arc::clone(name),
+        }
+    }
+
+    fn pop(&mut self, has_slot: impl Fn(&AgentId) -> bool, pick: u64) -> Option<SessionKey> {
         let agent = self
             .agents
             .iter()
             .filter(|(agent, _)| has_slot(agent))
-            .min_by_key(|(_, queue)| queue.pass)
+            .min_by_key(|(_, queue)| (queue.pass, queue.last))
             .map(|(agent, _)| agent.clone())?;
         let queue = self.agents.get_mut(&agent)?;
         let lane = queue.lanes.pop_front()?;
-        self.served_pass = queue.pass;
-        queue.pass += queue.stride;
+        self.served_pass = self.served_pass.max(queue.pass);
+        queue.pass = self.served_pass + queue.stride;
+        queue.last = pick;
         if queue.lanes.is_empty() {
             self.agents.remove(&agent);
         }
@@ -282,6 +315,49 @@ mod tests {
         }
         fill(&mut queue, &light, &["L"; 3]);
         assert!(drain(&mut queue).starts_with("LhLhLhhh"));
+    }
+
+    /// Lets `guest` have one lane at a time, a new one as soon as the last was taken, beside a
+    /// `host` with many.
+    fn check_alternation(host: &Claim, guest: &Claim) {
+        let mut queue = FairQueue::default();
+        fill(&mut queue, host, &["h"; 50]);
+        queue.pop(|_| true);
+        let mut order = String::new();
+        for _ in 0..12 {
+            if !order.ends_with('g') {
+                fill(&mut queue, guest, &["g"]);
+            }
+            let lane = queue.pop(|_| true).unwrap();
+            order.push_str(lane.as_str());
+            if lane.as_str() == "g" {
+                fill(&mut queue, guest, &["g"]);
+                let next = queue.pop(|_| true).unwrap();
+                order.push_str(next.as_str());
+            }
+        }
+        assert!(!order.contains("gg"), "{order}");
+    }
+
+    #[test]
+    fn who_comes_back_with_every_run_wins_no_turn_by_that() {
+        let host = claim("t", "host", "main", 1);
+        check_alternation(&host, &claim("a", "x", "main", 1));
+        check_alternation(&host, &claim("z", "x", "main", 1));
+        check_alternation(&host, &claim("t", "guest", "main", 1));
+        check_alternation(&host, &claim("t", "host", "aa", 1));
+    }
+
+    #[test]
+    fn whoever_could_not_go_saves_up_no_turns() {
+        let mut queue = FairQueue::default();
+        let full = AgentId::parse("full").unwrap();
+        fill(&mut queue, &claim("a", "u", "full", 1), &["F"; 9]);
+        fill(&mut queue, &claim("b", "v", "free", 1), &["f"; 30]);
+        for _ in 0..20 {
+            queue.pop(|agent| *agent != full);
+        }
+        assert!(drain(&mut queue).starts_with("FfFfFf"));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod backend;
 mod config;
 mod fair;
 pub mod lanes;
+#[cfg(test)]
+mod model;
 mod order;
 mod queueing;
 mod recent;
@@ -372,8 +374,7 @@ impl Owner {
                 Action::Start(run) => self.begin(run),
                 Action::Expire(run) => self.stop(run, Stop::WaitedTooLong),
                 Action::Reclaim(run) => {
-                    self.parts.metrics.runs_abandoned.add_one();
-                    self.stop(run, Stop::Reclaimed);
+                    self.reclaim(run);
                 }
             }
         }
@@ -385,6 +386,15 @@ impl Owner {
             .metrics
             .runs_waiting
             .set(self.lanes.waiting().into());
+    }
+
+    /// Ends a run whose slot is gone; its task may have given its backend up already.
+    fn reclaim(&self, run: RunId) {
+        let running = self.runs.get(&run);
+        if running.is_some_and(|running| running.verdict.abandon()) {
+            self.parts.metrics.runs_abandoned.add_one();
+        }
+        self.stop(run, Stop::Reclaimed);
     }
 
     fn stop(&self, run: RunId, stop: Stop) {

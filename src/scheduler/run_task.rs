@@ -294,7 +294,9 @@ impl RunTask {
         if !ended {
             tracing::error!(run_id = %self.order.info.run_id, agent = %self.order.info.agent,
                 "the backend did not end in time and was abandoned");
-            self.parts.metrics.runs_abandoned.add_one();
+            if self.verdict.abandon() {
+                self.parts.metrics.runs_abandoned.add_one();
+            }
             self.parts.backends.abandon();
         }
     }

@@ -309,6 +309,10 @@ async fn next_run_starts_in_time(bad: AgentRef, cancel: bool) {
     let took = since.elapsed();
     assert!(took < Duration::from_millis(200 + 20 + 100), "{took:?}");
     assert!(log.terminal().is_some());
+    settled(&rig).await;
+    // Its task and the lanes find out at about the same time.
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.metrics.runs_abandoned.get(), u64::from(cancel));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Who decides how a run ends: the first of its agent, a cancellation or the scheduler.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ enum Decision {
 pub(super) struct Verdict {
     decision: OnceLock<Decision>,
     signal: CancellationToken,
+    abandoned: AtomicBool,
 }
 
 impl Verdict {
@@ -46,6 +48,11 @@ impl Verdict {
             Decision::Stop(stop) => Some(stop),
             Decision::Settled => None,
         }
+    }
+
+    /// Notes that nobody waits for the backend any more; true for the first to find out.
+    pub(super) fn abandon(&self) -> bool {
+        !self.abandoned.swap(true, Ordering::Relaxed)
     }
 
     /// Fires when the run is stopped; also what the agent watches.
