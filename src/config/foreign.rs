@@ -96,7 +96,6 @@ const KEYS: &[(&str, &[&str])] = &[
         &["allowCommands", "browser", "denyCommands"],
     ),
     ("gateway.nodes.pairing", &["autoApproveCidrs"]),
-    ("gateway.http", &["cors"]),
     (
         "gateway.http.endpoints",
         &["responses", "embeddings", "models"],

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::model::ModelConfig;
+use crate::agent::model::{Endpoint, ModelConfig};
 use crate::agent::sim::SimConfig;
 use crate::auth::{AuthConfig, AuthMode};
 use crate::dispatch::{AgentIdentity, AgentLimits, ModelEntry};
@@ -257,11 +257,14 @@ pub enum SecretSource {
 pub struct AgentsConfig {
     /// The agents, in the order of the file; at least one.
     pub list: Vec<AgentConfig>,
-    /// The agent used when a request names none; `None` when several are configured and none is
-    /// marked.
+    /// The agent used when a request names none: the marked one, the only one, else `main`; `None`
+    /// when there is no such agent.
     pub default: Option<AgentId>,
     /// Every model a provider offers, the simulated ones in use included.
     pub models: Vec<ModelEntry>,
+    /// Every model of [`AgentsConfig::models`] that is at a server, as any agent can be told to use
+    /// it, and how often a call is repeated there.
+    pub endpoints: Vec<(Endpoint, u32)>,
     /// Names a request may use as `model`, and the agents they stand for (`models.aliases`).
     pub aliases: Vec<(Arc<str>, AgentId)>,
 }

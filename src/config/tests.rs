@@ -640,6 +640,12 @@ fn agents_are_checked() {
         ],
     );
     assert_eq!(several.config().agents.default, None);
+    let with_main = Setup::new("{agents: {list: [{id: 'a'}, {id: ' Main '}, {id: 'b'}]}}");
+    check_problems(&with_main, &[]);
+    assert_eq!(
+        with_main.config().agents.default,
+        AgentId::parse("main").ok()
+    );
     check_one(
         "{models: {aliases: {'gpt-4o': 'nobody'}}}",
         "error models.aliases.gpt-4o @1:31 there is no agent `nobody`",

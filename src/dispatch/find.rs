@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::{Operation, Scope};
-use crate::ids::WireId;
+use crate::ids::{RunId, WireId};
 use crate::run::{AbortCause, EntryBody, ToolCall};
 use crate::session::RunRecord;
 
@@ -68,17 +68,23 @@ impl Dispatch {
     }
 
     async fn stored_run(&self, record: RunRecord) -> Result<FoundRun, DispatchError> {
-        let entries = self.parts.ledger.run_entries(record.run_id).await?;
-        let answer = entries
-            .into_iter()
-            .rev()
-            .find_map(|entry| answer(entry.body));
-        let (text, calls) = answer.unwrap_or_default();
+        let (text, calls) = self.stored_answer(record.run_id).await?;
         Ok(FoundRun::Stored(Box::new(StoredRun {
             record,
             text,
             calls,
         })))
+    }
+
+    /// What the ledger has of the answer of a run: its text and the calls of client tools in it.
+    pub(super) async fn stored_answer(
+        &self,
+        run: RunId,
+    ) -> Result<(String, Vec<ToolCall>), DispatchError> {
+        let entries = self.parts.ledger.run_entries(run).await?;
+        let mut newest_first = entries.into_iter().rev();
+        let answer = newest_first.find_map(|entry| answer(entry.body));
+        Ok(answer.unwrap_or_default())
     }
 }
 

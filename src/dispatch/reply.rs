@@ -59,6 +59,8 @@ pub struct EndedRun {
     pub terminal: Arc<Terminal>,
     /// The answer text, as far as it is known.
     pub text: String,
+    /// Calls of client tools in the answer, when it came from the ledger.
+    pub calls: Vec<ToolCall>,
     /// The run's row, when it came from the ledger.
     pub record: Option<Arc<RunRecord>>,
 }

@@ -17,7 +17,7 @@ use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
 
 use super::resolve::{bad_key, bad_user, owner, wire_id};
 use super::resume::Resume;
-use super::settings::is_allowed;
+use super::settings::allowed;
 use super::text::{self, ResetCommand};
 use super::views::AgentEntry;
 use super::{
@@ -316,13 +316,11 @@ impl Dispatch {
             Storage::Stored => self.apply_settings(&mut plan).await?,
             Storage::Ephemeral => None,
         };
-        if let Some(model) = &plan.turn.model
-            && !is_allowed(model, &plan.agent.id, &*self.parts.agents)
-        {
-            return Err(DispatchError::ModelNotAllowed {
-                model: model.clone(),
-                agent: plan.agent.id.clone(),
-            });
+        if let Some(model) = plan.turn.model.take() {
+            let found = allowed(&model, &plan.agent.id, &*self.parts.agents);
+            let agent = plan.agent.id.clone();
+            let refused = DispatchError::ModelNotAllowed { model, agent };
+            plan.turn.model = Some(found.ok_or(refused)?);
         }
         let agent = Arc::clone(&plan.agent);
         let front = plan.front;
@@ -376,9 +374,8 @@ impl Dispatch {
         }
         if plan.turn.model.is_none()
             && let Some(model) = text("model")
-            && is_allowed(model, &plan.agent.id, &*self.parts.agents)
         {
-            plan.turn.model = Some(model.to_owned());
+            plan.turn.model = allowed(model, &plan.agent.id, &*self.parts.agents);
         }
         if plan.turn.sampling.reasoning_effort.is_none()
             && let Some(level @ ("minimal" | "low" | "medium" | "high")) = text("thinkingLevel")
@@ -475,6 +472,7 @@ impl Dispatch {
                 session: record.session.clone(),
                 terminal,
                 text: log.map(|log| log.text()).unwrap_or_default(),
+                calls: Vec::new(),
                 record: Some(Arc::new(record)),
             })),
             (None, Some(_)) => self.ended_from_ledger(record).await.map(Started::Ended),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use crate::ids::{AgentId, SessionKey};
+use crate::run::ModelRef;
 use crate::session::SessionPatch;
 
 use super::views::AgentCatalog;
@@ -105,7 +106,7 @@ fn check_model(
 ) -> Result<(), DispatchError> {
     match value {
         Value::Null => Ok(()),
-        Value::String(model) if is_allowed(model, agent, agents) => Ok(()),
+        Value::String(model) if allowed(model, agent, agents).is_some() => Ok(()),
         other => Err(DispatchError::ModelNotAllowed {
             model: other
                 .as_str()
@@ -115,17 +116,16 @@ fn check_model(
     }
 }
 
-/// Whether an agent may be asked to use this model: one of its own, or one the configuration lists.
-pub(super) fn is_allowed(model: &str, agent: &AgentId, agents: &dyn AgentCatalog) -> bool {
-    let names = |reference: &crate::run::ModelRef| {
-        model
-            .split_once('/')
-            .is_some_and(|(p, m)| p == &*reference.provider && m == &*reference.model)
-    };
-    let own = agents
-        .get(agent)
-        .is_some_and(|entry| entry.models.iter().any(names));
-    own || agents.models().iter().any(|entry| names(&entry.model))
+/// The whole name of a model an agent may be asked to use: one of its own, or one the configuration
+/// lists. A name without its provider stands for the first model that has it.
+pub(super) fn allowed(model: &str, agent: &AgentId, agents: &dyn AgentCatalog) -> Option<String> {
+    let own = agents.get(agent);
+    let own = own.iter().flat_map(|entry| entry.models.iter().cloned());
+    let listed = agents.models().into_iter().map(|entry| entry.model);
+    let known: Vec<ModelRef> = own.chain(listed).collect();
+    let whole = known.iter().find(|known| known.is_called(model));
+    let found = whole.or_else(|| known.iter().find(|known| *known.model == *model))?;
+    Some(format!("{}/{}", found.provider, found.model))
 }
 
 /// Settings with a closed set of values, and the values.

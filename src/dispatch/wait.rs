@@ -9,7 +9,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::auth::Operation;
 use crate::events::{Log, Notice, Subscription};
 use crate::ids::WireId;
-use crate::run::EntryBody;
 use crate::session::RunRecord;
 
 use super::{Caller, Dispatch, DispatchError, EndedRun, Waited};
@@ -55,6 +54,7 @@ impl Dispatch {
                 session: log.info().session.clone(),
                 terminal,
                 text: log.text(),
+                calls: Vec::new(),
                 record: None,
             })),
             Ok(None) | Err(_) if has_started(&log) => Ok(Waited::Running),
@@ -70,24 +70,13 @@ impl Dispatch {
         let Some(terminal) = record.terminal.clone() else {
             return Err(DispatchError::Stopped);
         };
-        let entries = self.parts.ledger.run_entries(record.run_id).await?;
-        let text = entries
-            .into_iter()
-            .rev()
-            .find_map(|entry| match entry.body {
-                EntryBody::Assistant { text, .. } => Some(text),
-                EntryBody::User { .. }
-                | EntryBody::Tool { .. }
-                | EntryBody::ToolResult { .. }
-                | EntryBody::Injected { .. }
-                | EntryBody::Compaction { .. } => None,
-            })
-            .unwrap_or_default();
+        let (text, calls) = self.stored_answer(record.run_id).await?;
         Ok(EndedRun {
             wire_id: record.wire_id.clone(),
             session: record.session.clone(),
             terminal: Arc::new(terminal),
             text,
+            calls,
             record: Some(Arc::new(record)),
         })
     }

@@ -4,6 +4,7 @@ mod catalog;
 mod credentials;
 #[doc(hidden)]
 pub mod local;
+mod others;
 mod recover;
 mod stop;
 mod unavailable;
@@ -21,9 +22,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::agent::AgentRef;
 use crate::agent::model::{ModelAgent, ModelClient, Spawner};
 use crate::agent::sim::SimAgent;
+use crate::agent::{AgentRef, ByModel};
 use crate::auth::{AuthMode, Authenticator, Devices, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, Backend, Config};
@@ -39,6 +40,7 @@ use crate::transport::http::{HttpFront, HttpParts};
 use crate::transport::{Transport, TransportParts};
 
 use catalog::Catalog;
+use others::OtherModels;
 use stop::Stopper;
 use unavailable::Unavailable;
 
@@ -345,9 +347,14 @@ impl Root {
         });
         let client = ModelClient::new(spawner, Arc::clone(&self.metrics));
         let mut given = std::mem::take(&mut self.agents);
-        Catalog::new(&self.config.agents, |agent| {
-            let given = given.remove(&agent.id);
-            given.unwrap_or_else(|| backend(agent, &client))
+        let agents = &self.config.agents;
+        let sims = others::simulated(agents);
+        Catalog::new(agents, |agent| {
+            if let Some(given) = given.remove(&agent.id) {
+                return given;
+            }
+            let others = OtherModels::new(agent, agents, &sims, &client);
+            Arc::new(ByModel::new(backend(agent, &client), Arc::new(others)))
         })
     }
 

@@ -63,6 +63,13 @@ impl Answer {
         }
     }
 
+    /// Adds whole calls of client tools.
+    pub fn push_calls(&mut self, calls: Vec<ToolCall>) {
+        for piece in pieces(calls) {
+            self.calls.push(&piece);
+        }
+    }
+
     fn push_reasoning(&mut self, text: &str) {
         let fits = self.reasoning.len() + text.len() <= REASONING_BYTES_MAX;
         if self.show_reasoning && fits {
@@ -91,7 +98,7 @@ impl Answer {
 /// What a stream shows beside text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Whether it ends with a usage chunk.
+    /// Whether it ends with a usage chunk, when the model told what it used.
     pub include_usage: bool,
     /// Whether reasoning is shown.
     pub show_reasoning: bool,
@@ -150,6 +157,13 @@ impl Stream {
         }
     }
 
+    /// Writes whole calls of client tools.
+    pub fn push_calls(&mut self, out: &mut BytesMut, calls: &[ToolCall]) {
+        for piece in pieces(calls.iter().cloned()) {
+            self.calls.push(&self.chunks, out, &piece);
+        }
+    }
+
     /// Writes the end: finish and usage chunk, or the error; then `[DONE]`.
     pub fn finish(&mut self, out: &mut BytesMut, terminal: &Terminal) {
         match finish_reason(&terminal.outcome, !self.calls.is_empty()) {
@@ -159,8 +173,8 @@ impl Stream {
                 }
                 self.calls.close(&self.chunks, out);
                 self.chunks.finish(out, reason);
-                if self.options.include_usage {
-                    let usage = terminal.usage.as_ref().or(self.usage.as_ref());
+                let usage = terminal.usage.as_ref().or(self.usage.as_ref());
+                if let Some(usage) = usage.filter(|_| self.options.include_usage) {
                     self.chunks.usage(out, usage);
                 }
             }
@@ -184,6 +198,16 @@ fn finish_reason(outcome: &Outcome, has_calls: bool) -> Result<&'static str, Api
             Err(ApiError::of_outcome(outcome).unwrap_or_else(internal))
         }
     }
+}
+
+/// Each call as one piece.
+fn pieces(calls: impl IntoIterator<Item = ToolCall>) -> impl Iterator<Item = ToolCallDelta> {
+    (0..).zip(calls).map(|(index, call)| ToolCallDelta {
+        index,
+        id: Some(call.id),
+        name: Some(call.name),
+        arguments: call.arguments,
+    })
 }
 
 /// The id of a call whose agent gave none.

@@ -106,10 +106,10 @@ impl Chunks {
         out.extend_from_slice(b"}]}\n\n");
     }
 
-    pub(super) fn usage(&self, out: &mut BytesMut, usage: Option<&Usage>) {
+    pub(super) fn usage(&self, out: &mut BytesMut, usage: &Usage) {
         out.extend_from_slice(&self.prefix);
         out.extend_from_slice(b"],");
-        push_usage(out, usage);
+        push_usage(out, Some(usage));
         out.extend_from_slice(b"}\n\n");
     }
 }

@@ -35,6 +35,10 @@ pub struct TransportConfig {
     pub sse_heartbeat: Duration,
     /// Whether `POST /v1/chat/completions` and its neighbours exist.
     pub chat_enabled: bool,
+    /// Origins whose pages may call the HTTP front, in lower case.
+    pub cors_origins: Vec<String>,
+    /// Whether `X-OpenWebUI-Chat-Id` names the session of a call that names none.
+    pub open_webui_chats: bool,
     /// Value of `Strict-Transport-Security`, when configured.
     pub strict_transport_security: Option<String>,
 }
@@ -57,6 +61,8 @@ impl Default for TransportConfig {
             ping_interval: Duration::from_secs(25),
             sse_heartbeat: Duration::from_secs(15),
             chat_enabled: false,
+            cors_origins: Vec::new(),
+            open_webui_chats: false,
             strict_transport_security: None,
         }
     }

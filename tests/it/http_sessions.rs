@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clawport::error::ErrorCode;
 use clawport::internals::session::Fault;
 use clawport::internals::session::memory::MemoryLedger;
-use clawport::run::{Message, RunError};
+use clawport::run::{Event, FinishReason, Message, RunError, ToolCallDelta};
 
 use crate::support::http::{Connection, chat, chat_with, frames, streamed_text};
 use crate::support::{Puppet, Rig, RigConfig};
@@ -322,4 +322,53 @@ async fn nothing_is_acknowledged_that_could_not_be_stored() {
     let failed = connection.response().await;
     assert_eq!(failed.status(), 503, "{}", failed.text());
     assert_eq!(failed.header("x-should-retry"), Some("false"));
+}
+
+#[tokio::test]
+async fn calls_and_reasoning_are_in_the_answer_a_key_finds_again() {
+    let ledger = Arc::new(MemoryLedger::new());
+    let body = r#"{"messages":[{"role":"user","content":"x"}],
+        "tools":[{"type":"function","function":{"name":"f"}}]}"#;
+    let (agent, mut puppet) = Puppet::new();
+    let rig = Rig::start(RigConfig {
+        agents: vec![("thinker", agent)],
+        default_agent: Some("thinker"),
+        ledger: Arc::clone(&ledger),
+        ..RigConfig::default()
+    })
+    .await;
+    let mut connection = rig.connect().await;
+    connection.send(chat_with(&[KEY], body)).await;
+    let run = puppet.next().await;
+    run.yields(Event::Reasoning("hm".to_owned())).await;
+    run.yields(Event::ToolCall(ToolCallDelta {
+        index: 0,
+        id: Some("c1".to_owned()),
+        name: Some("f".to_owned()),
+        arguments: r#"{"a":1}"#.to_owned(),
+    }))
+    .await;
+    run.yields(Event::Finished(FinishReason::ToolCalls)).await;
+    let first = connection.response().await;
+    let choice = first.json()["choices"][0].clone();
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert_eq!(choice["message"]["reasoning_content"], "hm");
+    let again = connection.ask(chat_with(&[KEY], body)).await;
+    assert_eq!(again.text(), first.text());
+
+    let (agent, _puppet) = Puppet::new();
+    let rig = Rig::start(RigConfig {
+        agents: vec![("thinker", agent)],
+        default_agent: Some("thinker"),
+        ledger: Arc::new(ledger.reopen()),
+        ..RigConfig::default()
+    })
+    .await;
+    let again = rig.connect().await.ask(chat_with(&[KEY], body)).await;
+    let found = again.json()["choices"][0].clone();
+    assert_eq!(
+        found["message"]["tool_calls"],
+        choice["message"]["tool_calls"]
+    );
+    assert_eq!(found["finish_reason"], "tool_calls");
 }

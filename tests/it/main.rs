@@ -23,6 +23,8 @@ mod document;
 mod evidence;
 mod http_bodies;
 mod http_cancel;
+mod http_choices;
+mod http_cors;
 mod http_gateway;
 mod http_golden;
 mod http_requests;

@@ -129,6 +129,16 @@ pub struct RawHttp {
     pub endpoints: RawEndpoints,
     /// Headers added to every answer.
     pub security_headers: RawSecurityHeaders,
+    /// Web pages of other origins.
+    pub cors: RawCors,
+}
+
+/// Web pages of other origins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawCors {
+    /// Origins whose pages may call the API: `https://chat.example.com`.
+    pub allowed_origins: Vec<String>,
 }
 
 /// Which HTTP endpoints exist.
@@ -147,6 +157,9 @@ pub struct RawChatCompletions {
     pub enabled: bool,
     /// Whether calls without `user` and session key are kept.
     pub store_stateless: bool,
+    /// Whether the header `X-OpenWebUI-Chat-Id` names the session of a call without `user` and
+    /// session key.
+    pub open_web_ui_chats: bool,
     /// Bytes of a request body, instead of `gateway.limits.bodyBytes`.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     #[serde(skip_serializing_if = "Option::is_none")]

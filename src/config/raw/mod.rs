@@ -16,8 +16,8 @@ use crate::events::LogsConfig;
 use crate::scheduler::{QueueConfig, SchedulerConfig};
 
 pub use gateway::{
-    RawAuth, RawAuthMode, RawChatCompletions, RawControlUi, RawEndpoints, RawGateway, RawHsts,
-    RawHttp, RawLimits, RawNodes, RawPairing, RawRateLimit, RawSecurityHeaders,
+    RawAuth, RawAuthMode, RawChatCompletions, RawControlUi, RawCors, RawEndpoints, RawGateway,
+    RawHsts, RawHttp, RawLimits, RawNodes, RawPairing, RawRateLimit, RawSecurityHeaders,
 };
 pub use models::{RawCompat, RawModel, RawModelChoice, RawModelList, RawModels, RawProvider};
 

@@ -59,11 +59,16 @@ pub(super) fn agents(
     let default = default_agent(&raw.agents.list, checks);
     let aliases = aliases(raw, &list, checks);
     let models = models(&providers, &list);
+    let endpoints = models
+        .iter()
+        .filter_map(|entry| providers.endpoint(&entry.model))
+        .collect();
     // An agent that is left out was reported, and then no configuration comes of it.
     (!list.is_empty()).then_some(AgentsConfig {
         list,
         default,
         models,
+        endpoints,
         aliases,
     })
 }
@@ -77,11 +82,17 @@ fn default_agent(list: &[RawAgent], checks: &mut Checks<'_>) -> Option<AgentId> 
         let path = path.index(index).key("default");
         checks.fault(&path, Fault::SecondDefault);
     }
-    let ((Some(agent), _) | (None, [agent])) = (chosen, list) else {
+    if let (Some(agent), _) | (None, [agent]) = (chosen, list) {
+        return AgentId::parse(agent.id.trim()).ok();
+    }
+    let mut ids = list
+        .iter()
+        .filter_map(|agent| AgentId::parse(agent.id.trim()).ok());
+    let main = ids.find(|id| id.as_str() == MAIN);
+    if main.is_none() {
         checks.fault(&path, Fault::NoDefault);
-        return None;
-    };
-    AgentId::parse(agent.id.trim()).ok()
+    }
+    main
 }
 
 fn aliases(

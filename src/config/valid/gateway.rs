@@ -286,6 +286,9 @@ pub(super) fn transport(
     if let Some(enabled) = inputs.overrides.chat_enabled {
         chat.enabled = enabled;
     }
+    let open_webui_chats = chat.open_web_ui_chats;
+    let cors_origins = cors_origins(&raw.http.cors.allowed_origins, checks)?;
+    let chat = &raw.http.endpoints.chat_completions;
     let limits = &raw.limits;
     let hsts = raw.http.security_headers.strict_transport_security.as_ref();
     Some(TransportConfig {
@@ -298,9 +301,34 @@ pub(super) fn transport(
         idle_timeout: Duration::from_secs(limits.idle_seconds),
         outbox_bytes_max: limits.outbox_bytes,
         chat_enabled: chat.enabled,
+        cors_origins,
+        open_webui_chats,
         strict_transport_security: strict_transport_security(hsts, checks)?,
         ..TransportConfig::default()
     })
+}
+
+/// The origins, in lower case; `None` when one of them cannot be one.
+fn cors_origins(raw: &[String], checks: &mut Checks<'_>) -> Option<Vec<String>> {
+    let path = KeyPath::of("gateway.http.cors.allowedOrigins");
+    let mut origins = Vec::new();
+    let mut complete = true;
+    for (index, text) in raw.iter().enumerate() {
+        let origin = text.trim().trim_end_matches('/').to_lowercase();
+        let (_, host) = origin.split_once("://").unwrap_or_default();
+        let is_origin = !host.is_empty() && !host.contains(['/', '*', '@', ' ', '?', '#']);
+        if is_origin && HeaderValue::from_str(&origin).is_ok() {
+            origins.push(origin);
+            continue;
+        }
+        complete = false;
+        let fault = Fault::BadValue {
+            expected: "an origin such as https://chat.example.com",
+            found: text.clone(),
+        };
+        checks.fault(&path.index(index), fault);
+    }
+    complete.then_some(origins)
 }
 
 /// The value of the header, if there is to be one; the outer `None` when it cannot be sent.

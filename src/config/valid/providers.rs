@@ -80,6 +80,16 @@ impl Providers {
             .collect()
     }
 
+    /// A model at its server, and how often a call is repeated there; `None` when no run can use
+    /// it.
+    pub(super) fn endpoint(&self, model: &ModelRef) -> Option<(Endpoint, u32)> {
+        let provider = self.known.get(&*model.provider)?;
+        let server = provider.server.as_ref().ok()?;
+        let mut models = provider.models.iter();
+        let listed = models.find(|listed| listed.id == *model.model);
+        Some((endpoint(model.clone(), server, listed), server.retries))
+    }
+
     /// What a model name of an agent stands for; `None` when it is wrong, which is reported.
     pub(super) fn resolve(
         &self,

@@ -98,7 +98,7 @@ fn chat(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
-const CHAT_HEADERS: [(&str, &str); 7] = [
+const CHAT_HEADERS: [(&str, &str); 8] = [
     (
         "x-openclaw-agent-id",
         "The agent; wins over `model`. `x-openclaw-agent` is the same.",
@@ -118,6 +118,10 @@ const CHAT_HEADERS: [(&str, &str); 7] = [
     (
         "x-openclaw-scopes",
         "Narrows the scopes of a caller without a shared secret.",
+    ),
+    (
+        "x-openwebui-chat-id",
+        "Names the session of a call without `user`, where that is switched on.",
     ),
     (
         "idempotency-key",

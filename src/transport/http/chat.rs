@@ -25,7 +25,9 @@ use super::guard::RunGuard;
 use super::respond::{self, Refused};
 use super::service::HttpFront;
 use super::sse_body::{Frames, SseBody};
+use super::timing::Timing;
 
+static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 static X_OPENCLAW_RUN_ID: HeaderName = HeaderName::from_static("x-openclaw-run-id");
 
 const AGENT_ID: &str = "x-openclaw-agent-id";
@@ -34,6 +36,7 @@ const SESSION_KEY: &str = "x-openclaw-session-key";
 const MODEL: &str = "x-openclaw-model";
 const ON_DISCONNECT: &str = "x-openclaw-on-disconnect";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const OPEN_WEBUI_CHAT: &str = "x-openwebui-chat-id";
 
 /// A call whose caller is authenticated.
 #[derive(Debug)]
@@ -155,12 +158,13 @@ impl Call<'_> {
     fn session(&self, request: &ChatRequest<'_>) -> Result<HttpSession, Refused> {
         let key = text(self.headers, SESSION_KEY)?;
         let key = key.map(|key| HttpSession::Key(key.to_owned()));
-        let user = || {
-            request
-                .user()
-                .map(|user| HttpSession::User(user.to_owned()))
+        let user = request.user().map(str::to_owned);
+        let chat = match text(self.headers, OPEN_WEBUI_CHAT)? {
+            Some(id) if self.front.maps_open_webui_chats() => Some(format!("owui-{id}")),
+            Some(_) | None => None,
         };
-        Ok(key.or_else(user).unwrap_or(HttpSession::Fresh))
+        let user = user.or(chat).map(HttpSession::User);
+        Ok(key.or(user).unwrap_or(HttpSession::Fresh))
     }
 
     fn on_disconnect(&self) -> OnDisconnect {
@@ -179,7 +183,7 @@ impl Call<'_> {
             return [0; 32];
         }
         let mut digest = Sha256::new();
-        for name in [AGENT_ID, AGENT, SESSION_KEY, MODEL] {
+        for name in [AGENT_ID, AGENT, SESSION_KEY, MODEL, OPEN_WEBUI_CHAT] {
             let value = self.headers.get(name).map(HeaderValue::as_bytes);
             digest.update(value.unwrap_or_default());
             digest.update([0]);
@@ -221,13 +225,9 @@ impl Call<'_> {
         delivery: Delivery,
         mut guard: RunGuard,
     ) -> Result<Response<Body>, Refused> {
-        let Admitted {
-            info, log, agent, ..
-        } = admitted;
+        let Admitted { info, log, .. } = admitted;
         guard.accepted(info.run_id);
         tracing::debug!(run_id = %info.run_id, wire_id = %info.wire_id, "chat completion");
-        let mut delivery = delivery;
-        delivery.options.show_reasoning = agent.show_reasoning;
         let head = head(&info.wire_id, info.accepted_at_ms, model);
         self.follow(log, head, delivery, guard).await
     }
@@ -237,9 +237,11 @@ impl Call<'_> {
         &self,
         log: Arc<Log>,
         head: ReplyHead,
-        delivery: Delivery,
+        mut delivery: Delivery,
         guard: RunGuard,
     ) -> Result<Response<Body>, Refused> {
+        let agent = self.front.dispatch().agents().get(&log.info().agent);
+        delivery.options.show_reasoning = agent.is_some_and(|agent| agent.show_reasoning);
         let run_id = run_id(&head.id);
         let subscription = Subscription::from_start(log);
         let mut response = if delivery.is_stream {
@@ -248,10 +250,15 @@ impl Call<'_> {
             respond::live_events(SseBody::new(subscription, stream, guard, heartbeat))
         } else {
             let answer = Answer::new(head, delivery.options.show_reasoning);
-            match gather(subscription, answer, guard).await {
+            let mut timing = Timing::start();
+            let gathered = gather(subscription, answer, guard, &mut timing).await;
+            let mut response = match gathered {
                 Ok(body) => respond::json(StatusCode::OK, body.freeze()),
                 Err(refused) => refused.into_response(),
-            }
+            };
+            let timing = timing.header().map(|value| (SERVER_TIMING.clone(), value));
+            response.headers_mut().extend(timing);
+            response
         };
         response.headers_mut().extend(run_id);
         Ok(response)
@@ -282,11 +289,13 @@ impl Call<'_> {
             let mut stream = Stream::new(&head, delivery.options);
             stream.open(&mut frames);
             stream.push_text(&mut frames, &run.text);
+            stream.push_calls(&mut frames, &run.calls);
             stream.finish(&mut frames, &run.terminal);
             respond::events(Body::whole(frames.freeze()))
         } else {
             let mut answer = Answer::new(head, false);
             answer.push_text(run.text);
+            answer.push_calls(run.calls);
             match answer.finish(&run.terminal) {
                 Ok(body) => respond::json(StatusCode::OK, body.freeze()),
                 Err(error) => Refused::failed_run(error).into_response(),
@@ -313,9 +322,14 @@ async fn gather(
     mut subscription: Subscription,
     mut answer: Answer,
     mut guard: RunGuard,
+    timing: &mut Timing,
 ) -> Result<BytesMut, Refused> {
     let terminal = loop {
-        match subscription.next().await {
+        let item = subscription.next().await;
+        if let Some(item) = &item {
+            timing.note(item);
+        }
+        match item {
             Some(Item::Text { text, .. }) => answer.push_text(text),
             Some(Item::Record { record, .. }) => {
                 if let Record::Event(event) = &*record {

@@ -5,6 +5,7 @@
 
 mod body;
 mod chat;
+mod cors;
 mod guard;
 mod health;
 mod models;
@@ -14,6 +15,7 @@ mod route;
 mod runs;
 mod service;
 mod sse_body;
+mod timing;
 
 pub use body::Body;
 pub use service::{ChatSwitch, HttpFront, HttpParts};

@@ -25,6 +25,7 @@ use crate::transport::TransportConfig;
 
 use super::body::Body;
 use super::chat::Call;
+use super::cors::Cors;
 use super::guard::RunGuard;
 use super::health::{self, Health};
 use super::models;
@@ -82,6 +83,7 @@ impl ChatSwitch {
 pub struct HttpFront {
     parts: HttpParts,
     chat: ChatSwitch,
+    cors: Cors,
     started_at: Instant,
     request_ids: RequestIds,
     transport_security: Option<HeaderValue>,
@@ -93,6 +95,7 @@ impl HttpFront {
         let transport_security = parts.config.strict_transport_security.as_deref();
         Self {
             chat: ChatSwitch::new(parts.config.chat_enabled),
+            cors: Cors::new(&parts.config.cors_origins),
             started_at: Instant::now(),
             request_ids: RequestIds::new(&*parts.ids),
             transport_security: transport_security
@@ -135,6 +138,7 @@ impl HttpFront {
         );
         let headers = response.headers_mut();
         respond::secure(headers, self.transport_security.as_ref());
+        self.cors.mark(&head.headers, headers);
         headers.insert(X_REQUEST_ID.clone(), request_id);
         response
     }
@@ -158,6 +162,12 @@ impl HttpFront {
                 if !self.chat.is_on() =>
             {
                 Ok(respond::not_found())
+            }
+            Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Run(..)
+                if head.method == Method::OPTIONS =>
+            {
+                let refused = || respond::method_not_allowed(allow(resource));
+                Ok(self.cors.preflight(head).unwrap_or_else(refused))
             }
             Resource::Chat => self.chat(head, body, peer).await,
             Resource::Models => self.models(None, head, peer).await,
@@ -301,6 +311,11 @@ impl HttpFront {
         &self.parts.dispatch
     }
 
+    /// Whether `X-OpenWebUI-Chat-Id` names a session.
+    pub(super) const fn maps_open_webui_chats(&self) -> bool {
+        self.parts.config.open_webui_chats
+    }
+
     pub(super) const fn sse_heartbeat(&self) -> Duration {
         self.parts.config.sse_heartbeat
     }
@@ -317,6 +332,20 @@ impl HttpFront {
         let dispatch = &self.parts.dispatch;
         let (logs, bus) = (Arc::clone(dispatch.logs()), Arc::clone(dispatch.bus()));
         RunGuard::asked(wire_id, logs, bus, self.parts.tasks.clone())
+    }
+}
+
+/// The methods of a resource of the API.
+fn allow(resource: Resource<'_>) -> &'static str {
+    match resource {
+        Resource::Chat => "POST",
+        Resource::Run(_, part) => part.method().1,
+        Resource::Models
+        | Resource::Model(_)
+        | Resource::Health
+        | Resource::Ready
+        | Resource::Startup
+        | Resource::Unknown => "GET",
     }
 }
 

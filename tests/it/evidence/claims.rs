@@ -710,7 +710,7 @@ pub(super) const PROMISES: &[Row] = &[
         &[
             "promises::after_a_native_abort_the_next_run_starts_within_the_grace_whatever_the_backend_does",
             "promises::after_a_caller_left_the_next_run_starts_within_the_grace_whatever_the_backend_does",
-            "src/scheduler/lanes.rs::lanes_behave_like_the_model",
+            "src/scheduler/model.rs::lanes_behave_like_the_model",
         ],
     ),
     row(
