@@ -93,6 +93,8 @@ pub struct RunContext {
 #[derive(Debug, Default)]
 pub struct Inbox {
     messages: Option<mpsc::Receiver<Steered>>,
+    /// Of the message that was taken last; those before it are stored before it is.
+    last: Option<Arc<Fate>>,
 }
 
 /// A message steered into a running turn.
@@ -102,33 +104,41 @@ pub struct Steered {
     pub wire_id: WireId,
     /// The message.
     pub message: Message,
-    offer: Offer,
+    fate: Arc<Fate>,
 }
 
 impl Steered {
     /// A message with its offer, which tells whether the agent took it.
     pub fn new(wire_id: WireId, message: Message) -> (Self, Offer) {
-        let offer = Offer::default();
+        let fate = Arc::new(Fate::default());
         let steered = Self {
             wire_id,
             message,
-            offer: offer.clone(),
+            fate: Arc::clone(&fate),
         };
-        (steered, offer)
+        (steered, Offer { fate })
     }
 }
 
-/// Whether a steered message was taken or withdrawn: exactly one of the two.
-#[derive(Clone, Debug, Default)]
+/// What became of a steered message.
+#[derive(Debug, Default)]
+struct Fate {
+    taken: OnceLock<bool>,
+    is_taken: CancellationToken,
+    is_stored: CancellationToken,
+}
+
+/// Whether a steered message was taken or withdrawn: exactly one of the two. It is dropped once it
+/// is stored that the message was taken.
+#[derive(Debug)]
 pub struct Offer {
-    taken: Arc<OnceLock<bool>>,
-    signal: CancellationToken,
+    fate: Arc<Fate>,
 }
 
 impl Offer {
     /// Withdraws the message; false when the agent has taken it.
     pub fn withdraw(&self) -> bool {
-        !*self.taken.get_or_init(|| false)
+        !*self.fate.taken.get_or_init(|| false)
     }
 
     /// Waits until the agent has taken the message.
@@ -136,15 +146,13 @@ impl Offer {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn taken(&self) {
-        self.signal.cancelled().await;
+        self.fate.is_taken.cancelled().await;
     }
+}
 
-    fn take(&self) -> bool {
-        let taken = *self.taken.get_or_init(|| true);
-        if taken {
-            self.signal.cancel();
-        }
-        taken
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.fate.is_stored.cancel();
     }
 }
 
@@ -152,14 +160,33 @@ impl Inbox {
     /// An inbox and the sender that fills it.
     pub fn new() -> (mpsc::Sender<Steered>, Self) {
         let (sender, messages) = mpsc::channel(INBOX_MESSAGES_MAX);
-        let messages = Some(messages);
-        (sender, Self { messages })
+        let inbox = Self {
+            messages: Some(messages),
+            last: None,
+        };
+        (sender, inbox)
     }
 
     /// Takes a message that waits, if one does; from then on the agent must answer it.
     pub fn try_take(&mut self) -> Option<Steered> {
         let messages = self.messages.as_mut()?;
-        std::iter::from_fn(|| messages.try_recv().ok()).find(|steered| steered.offer.take())
+        let taken = std::iter::from_fn(|| messages.try_recv().ok())
+            .find(|steered| *steered.fate.taken.get_or_init(|| true))?;
+        taken.fate.is_taken.cancel();
+        self.last = Some(Arc::clone(&taken.fate));
+        Some(taken)
+    }
+
+    /// Waits until it is stored which messages were taken. An agent that does something for a
+    /// message waits for this first: else a crash at this moment lets the message be answered anew.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn stored(&mut self) {
+        if let Some(last) = &self.last {
+            last.is_stored.cancelled().await;
+            self.last = None;
+        }
     }
 }
 

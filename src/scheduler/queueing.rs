@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::agent::{Inbox, Steered};
 use crate::ids::{RunId, SessionKey};
 use crate::run::{AbortCause, Message, QueueMode, Turn};
 
 use super::lanes::{Cancelled, Refusal, Standing};
+use super::order::LEDGER_WAIT_MAX;
 use super::run_task::Begin;
 use super::verdict::Stop;
 use super::{Chat, DropPolicy, Order, Owner, QueueConfig, submission};
@@ -35,6 +36,69 @@ pub(super) struct Chatting {
     accepted: Arc<AtomicBool>,
     /// Previews of the messages whose place it took.
     dropped: Vec<Box<str>>,
+    /// The message that was steered into it last.
+    steered: Option<Ahead>,
+}
+
+/// Where a message is steered to, and its turn among the others that are.
+#[derive(Debug)]
+pub(super) struct Steering {
+    pub(super) to: mpsc::Sender<Steered>,
+    pub(super) turn: FoldTurn,
+}
+
+/// Keeps the messages that are steered into one run in their order, when they are offered and in
+/// the transcript: each is the business of its own task, after the one before it.
+#[derive(Debug)]
+pub(super) struct FoldTurn {
+    before: Option<Ahead>,
+    offered: Option<oneshot::Sender<()>>,
+    /// Dropped when the message is in the transcript, or not taken after all.
+    _done: oneshot::Sender<()>,
+}
+
+/// How far the message ahead is: each ends with its sender.
+#[derive(Debug)]
+struct Ahead {
+    offered: oneshot::Receiver<()>,
+    done: oneshot::Receiver<()>,
+}
+
+impl FoldTurn {
+    /// The turn after `before`, and what the next one waits for.
+    fn after(before: Option<Ahead>) -> (Self, Ahead) {
+        let (offered, is_offered) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let turn = Self {
+            before,
+            offered: Some(offered),
+            _done: done,
+        };
+        let ahead = Ahead {
+            offered: is_offered,
+            done: is_done,
+        };
+        (turn, ahead)
+    }
+
+    /// Waits until the message before this one is offered, within bounds.
+    pub(super) async fn come_to_offer(&mut self) {
+        if let Some(before) = &mut self.before {
+            timeout(LEDGER_WAIT_MAX, &mut before.offered).await.ok();
+        }
+    }
+
+    /// Lets the next one be offered.
+    pub(super) fn offered(&mut self) {
+        self.offered = None;
+    }
+
+    /// Waits until the message before this one is in the transcript, within bounds.
+    pub(super) async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            timeout(LEDGER_WAIT_MAX, before.done).await.ok();
+        }
+    }
 }
 
 impl Chatting {
@@ -51,6 +115,7 @@ impl Chatting {
             messages: merges.then(|| Arc::new(order.turn.current.clone())),
             accepted: Arc::default(),
             dropped,
+            steered: None,
         };
         (Some(chatting), inbox)
     }
@@ -167,7 +232,7 @@ impl Owner {
 
     /// Where a message in `steer` mode is handed to: the active run of its lane, if that is a chat
     /// run too.
-    pub(super) fn steer_target(&self, order: &Order) -> Option<mpsc::Sender<Steered>> {
+    pub(super) fn steer_target(&mut self, order: &Order) -> Option<Steering> {
         let steers = order
             .chat
             .as_ref()
@@ -176,8 +241,13 @@ impl Owner {
             return None;
         }
         let active = self.lanes.active_in(&order.info.session)?;
-        let chatting = self.runs.get(&active)?.chat.as_ref()?;
-        Some(chatting.steer.clone())
+        let chatting = self.runs.get_mut(&active)?.chat.as_mut()?;
+        let (turn, ahead) = FoldTurn::after(chatting.steered.take());
+        chatting.steered = Some(ahead);
+        Some(Steering {
+            to: chatting.steer.clone(),
+            turn,
+        })
     }
 
     /// Starts a run that waited, with what is merged into it.

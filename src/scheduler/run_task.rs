@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::{AgentTurn, Inbox, Offer, RunContext, Steered};
 use crate::error::ErrorCode;
@@ -25,7 +26,7 @@ use crate::session::{Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun,
 
 use super::backend::BackendStream;
 use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Order, SubmitError, Submitted};
-use super::queueing::Follower;
+use super::queueing::{FoldTurn, Follower, Steering};
 use super::recent::{ENTRIES_MAX, Recent};
 use super::verdict::{Stop, Verdict};
 use super::{PlaceGuard, SchedulerParts};
@@ -66,7 +67,7 @@ pub(super) struct RunTask {
     /// Set once it is acknowledged.
     pub(super) accepted: Option<Arc<AtomicBool>>,
     /// The active run of its lane, when it is to be steered into that.
-    pub(super) steer: Option<mpsc::Sender<Steered>>,
+    pub(super) steer: Option<Steering>,
     /// Dropped last: then the lane is free.
     pub(super) _place: PlaceGuard,
     pub(super) recent: Arc<Recent>,
@@ -106,7 +107,8 @@ impl RunTask {
         let mut yielded = Yield::default();
         match self.wait_for_slot().await {
             Turned::Stop(stop) => self.settle(stop.outcome(), &yielded).await,
-            Turned::Fold(_committed) => {
+            Turned::Fold(mut folding) => {
+                folding.come().await;
                 let outcome = match self.verdict.settle() {
                     Some(stop) => stop.outcome(),
                     None => Outcome::Ok(FinishReason::Folded),
@@ -225,20 +227,25 @@ impl RunTask {
         let signal = self.verdict.signal().clone();
         let mut followers = Vec::new();
         if let Start::When(start) = &mut self.start {
-            let offer = offer(self.steer.take(), &self.order);
+            let offer = match self.steer.take() {
+                Some(steering) => steering.offer(&self.order, &signal).await,
+                None => None,
+            };
             let taken = async {
                 match &offer {
-                    Some(offer) => offer.taken().await,
+                    Some((offer, _turn)) => offer.taken().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 () = signal.cancelled() => {}
-                () = taken => return Turned::Fold(None),
+                () = taken => return Turned::Fold(Folding::Steered(offer)),
                 begin = start => match begin {
                     Ok(Begin::Run(merged)) => followers = merged,
-                    Ok(Begin::Fold(committed)) => return Turned::Fold(Some(committed)),
+                    Ok(Begin::Fold(committed)) => {
+                        return Turned::Fold(Folding::Merged(committed));
+                    }
                     // Whoever should have started it is gone.
                     Err(_lost) => {
                         self.verdict.stop(Stop::Reclaimed);
@@ -246,8 +253,11 @@ impl RunTask {
                 },
             }
             // The agent may have taken the message in the same moment: then it answers it.
-            if offer.is_some_and(|offer| !offer.withdraw()) {
-                return Turned::Fold(None);
+            if offer
+                .as_ref()
+                .is_some_and(|(offer, _turn)| !offer.withdraw())
+            {
+                return Turned::Fold(Folding::Steered(offer));
             }
         }
         if signal.is_cancelled()
@@ -459,17 +469,49 @@ impl RunTask {
 enum Turned {
     /// It ends without having run.
     Stop(Stop),
-    /// Its message is part of another run. The sender is dropped when its end is committed.
-    Fold(Option<oneshot::Sender<()>>),
+    /// Its message is part of another run.
+    Fold(Folding),
     /// It runs, with these messages merged into it.
     Run(Vec<Follower>),
 }
 
-/// Offers the message to the active run of its lane; `None` when nobody can take it.
-fn offer(steer: Option<mpsc::Sender<Steered>>, order: &Order) -> Option<Offer> {
-    let message = order.turn.current.last()?.clone();
-    let (steered, offer) = Steered::new(order.info.wire_id.clone(), message);
-    steer?.try_send(steered).ok().map(|()| offer)
+/// How a message became part of another run; dropped when its end is committed.
+enum Folding {
+    /// That run merged it and waits for this.
+    Merged(#[expect(dead_code, reason = "its drop is the signal")] oneshot::Sender<()>),
+    /// That run took it; it waits for this, and so does the next one it took.
+    Steered(Option<(Offer, FoldTurn)>),
+}
+
+impl Folding {
+    /// Waits until it is its turn to be committed.
+    async fn come(&mut self) {
+        match self {
+            Self::Merged(_) | Self::Steered(None) => {}
+            Self::Steered(Some((_offer, turn))) => turn.come().await,
+        }
+    }
+}
+
+impl Steering {
+    /// Offers the message to the active run of its lane, in its turn; nothing when nobody can take
+    /// it.
+    async fn offer(
+        mut self,
+        order: &Order,
+        signal: &CancellationToken,
+    ) -> Option<(Offer, FoldTurn)> {
+        tokio::select! {
+            biased;
+            () = signal.cancelled() => return None,
+            () = self.turn.come_to_offer() => {}
+        }
+        let message = order.turn.current.last()?.clone();
+        let (steered, offer) = Steered::new(order.info.wire_id.clone(), message);
+        self.to.try_send(steered).ok()?;
+        self.turn.offered();
+        Some((offer, self.turn))
+    }
 }
 
 /// Takes a waiting message into a turn, once its own run has ended for that.

@@ -582,6 +582,42 @@ async fn a_steered_message_is_answered_by_the_active_run() {
     settled(&rig).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn steered_messages_are_stored_in_order_before_the_agent_answers() {
+    let rig = Rig::new();
+    let taker = agent(Isolation::Task, |_turn, mut context| {
+        Box::pin(async_stream(async move {
+            let mut said = Vec::new();
+            while said.len() < 8 {
+                match context.inbox.try_take() {
+                    Some(steered) => said.push(steered.message.text),
+                    None => tokio::task::yield_now().await,
+                }
+            }
+            context.inbox.stored().await;
+            said.join(",")
+        }))
+    });
+    let first = rig
+        .submit(chat_order(&rig, "a", &taker, QueueMode::Steer))
+        .await;
+    let orders = (0..8).map(|n| chat_order(&rig, &format!("s{n}"), &taker, QueueMode::Steer));
+    let submitted = orders.map(|order| {
+        let handle = rig.handle.clone();
+        async move { handle.submit(order).await.unwrap() }
+    });
+    futures_util::future::join_all(submitted).await;
+    assert_eq!(end(&first).await.outcome, STOPPED);
+    let said = first.text();
+    let steered: Vec<_> = (0..8).map(|n| format!("ask s{n}")).collect();
+    assert_eq!(said, steered.join(","));
+    let mut expected = vec!["U:ask a".to_owned()];
+    expected.extend(steered.iter().map(|text| format!("U:{text}")));
+    expected.push(format!("A:{said} (stop)"));
+    assert_eq!(rig.texts("s").await, expected);
+    settled(&rig).await;
+}
+
 #[tokio::test]
 async fn a_message_the_agent_does_not_take_gets_a_turn_of_its_own() {
     let rig = Rig::new();

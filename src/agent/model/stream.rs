@@ -83,8 +83,9 @@ impl ModelStream {
     }
 }
 
-fn open(run: Box<Run>) -> BoxFuture<'static, Opening> {
+fn open(mut run: Box<Run>) -> BoxFuture<'static, Opening> {
     Box::pin(async move {
+        run.context.inbox.stored().await;
         let caller = Caller {
             client: &run.client,
             config: &run.config,
