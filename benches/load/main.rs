@@ -2,8 +2,9 @@
 //!
 //! `cargo bench --bench load` starts floor servers and the gateway as child processes on loopback,
 //! drives them in turn (A B A B …) and prints server CPU per operation and its ratio to the floor.
-//! `-- --quick` runs one short round, `-- --url URL --token T` drives another gateway with the same
-//! load. Every loop is bounded in count and time.
+//! `-- --quick` runs one short round, `-- --only T2` the cases whose name begins so, and
+//! `-- --url URL --token T` drives another gateway with the same load. Every loop is bounded in
+//! count and time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -68,11 +69,11 @@ fn bench(args: &[String]) {
     report::header(&plan);
     match value_of(args, "--url") {
         Some(url) => report::foreign(&plan, &url, &value_of(args, "--token").unwrap_or_default()),
-        None => ours(&plan),
+        None => ours(&plan, &value_of(args, "--only").unwrap_or_default()),
     }
 }
 
-fn ours(plan: &Plan) {
+fn ours(plan: &Plan, only: &str) {
     let floor_http = child::Child::start("--serve-floor-http");
     let floor_twin = child::Child::start("--serve-floor-http");
     let floor_ws = child::Child::start("--serve-floor-ws");
@@ -139,10 +140,15 @@ fn ours(plan: &Plan) {
         ),
     ];
     for (name, cases) in groups {
+        if !name.starts_with(only) {
+            continue;
+        }
         let results = measure::interleaved(plan, &cases);
         report::group(name, &results);
     }
-    memory::idle(&gateway, token);
+    if "T9 T10 memory".contains(only) {
+        memory::idle(&gateway, token);
+    }
 }
 
 fn value_of(args: &[String], name: &str) -> Option<String> {
