@@ -102,7 +102,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway.http.endpoints.chatCompletions",
-        &["images", "maxImageParts", "maxTotalImageBytes"],
+        &["maxImageParts", "maxTotalImageBytes"],
     ),
     ("agents", &["entries"]),
     (

@@ -18,7 +18,9 @@ pub use convert::{Answer, Stream, StreamOptions};
 pub use error::{ApiError, ErrorShape};
 pub use json::Kind;
 pub use model::ModelTarget;
-pub use request::{ChatRequest, Draft, RequestError, ToolsError, model_override};
+pub use request::{
+    ChatRequest, Draft, FetchedImages, IMAGE_BYTES_MAX, RequestError, ToolsError, model_override,
+};
 pub use response::{ModelList, ReplyHead, path_segment};
 pub use runs::{RunState, RunStream, gathered_calls, run_json};
 pub use sse::HEARTBEAT;

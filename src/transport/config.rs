@@ -37,6 +37,9 @@ pub struct TransportConfig {
     pub chat_enabled: bool,
     /// Origins whose pages may call the HTTP front, in lower case.
     pub cors_origins: Vec<String>,
+    /// Hosts images may be fetched from, in lower case, `*.` before those below a name; every
+    /// public one when the list is empty, and none without a list.
+    pub image_hosts: Option<Vec<String>>,
     /// Whether `X-OpenWebUI-Chat-Id` names the session of a call that names none.
     pub open_webui_chats: bool,
     /// Value of `Strict-Transport-Security`, when configured.
@@ -62,6 +65,7 @@ impl Default for TransportConfig {
             sse_heartbeat: Duration::from_secs(15),
             chat_enabled: false,
             cors_origins: Vec::new(),
+            image_hosts: None,
             open_webui_chats: false,
             strict_transport_security: None,
         }

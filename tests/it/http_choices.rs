@@ -186,3 +186,42 @@ async fn usage_nobody_counted_is_not_made_up_in_a_stream() {
     let whole = ask(&served, &[], r#""model":"openclaw:beta","#).await;
     assert_eq!(whole.json()["usage"]["total_tokens"], 0);
 }
+
+#[tokio::test]
+async fn an_image_by_url_is_fetched_only_when_allowed_and_never_from_inside() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for allowed in [false, true] {
+        let images = json!({"allowUrl": allowed});
+        let served = Served::start(json!({
+            "gateway": {"http": {"endpoints": {"chatCompletions": {"images": images}}}},
+        }))
+        .await;
+        let mut connection = served.connect().await;
+        for host in [
+            "127.0.0.1",
+            "localhost",
+            "[::ffff:127.0.0.1]",
+            "2130706433",
+            "0x7f.1",
+        ] {
+            let url = format!("http://{host}:{port}/x.png");
+            let body = json!({"messages": [{"role": "user", "content": [
+                {"type": "text", "text": "see"},
+                {"type": "image_url", "image_url": {"url": url}},
+            ]}]});
+            let response = connection.ask(chat(&body.to_string())).await;
+            assert_eq!(response.status(), 400, "{allowed} {host}");
+            assert_eq!(
+                response.message(),
+                "Invalid image_url content in `messages`."
+            );
+        }
+        let whole = json!({"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": "data:;base64,R0lGODlhAA=="},
+        ]}]});
+        assert_eq!(connection.ask(chat(&whole.to_string())).await.status(), 200);
+    }
+    let nobody = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
+    assert!(nobody.is_err(), "the gateway connected to itself");
+}

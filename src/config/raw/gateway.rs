@@ -160,10 +160,22 @@ pub struct RawChatCompletions {
     /// Whether the header `X-OpenWebUI-Chat-Id` names the session of a call without `user` and
     /// session key.
     pub open_web_ui_chats: bool,
+    /// Images that requests only name.
+    pub images: RawImages,
     /// Bytes of a request body, instead of `gateway.limits.bodyBytes`.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<usize>,
+}
+
+/// Images that requests only name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawImages {
+    /// Whether they are fetched, from public addresses only.
+    pub allow_url: bool,
+    /// The hosts they may be on: `cdn.example.com`, `*.example.com`; every public one when empty.
+    pub url_allowlist: Vec<String>,
 }
 
 /// Headers added to every answer.

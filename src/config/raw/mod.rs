@@ -17,7 +17,7 @@ use crate::scheduler::{QueueConfig, SchedulerConfig};
 
 pub use gateway::{
     RawAuth, RawAuthMode, RawChatCompletions, RawControlUi, RawCors, RawEndpoints, RawGateway,
-    RawHsts, RawHttp, RawLimits, RawNodes, RawPairing, RawRateLimit, RawSecurityHeaders,
+    RawHsts, RawHttp, RawImages, RawLimits, RawNodes, RawPairing, RawRateLimit, RawSecurityHeaders,
 };
 pub use models::{RawCompat, RawModel, RawModelChoice, RawModelList, RawModels, RawProvider};
 

@@ -287,6 +287,10 @@ pub(super) fn transport(
         chat.enabled = enabled;
     }
     let open_webui_chats = chat.open_web_ui_chats;
+    let images = &chat.images;
+    let listed = images.url_allowlist.iter();
+    let listed = listed.map(|host| host.trim().trim_end_matches('.').to_lowercase());
+    let image_hosts = images.allow_url.then(|| listed.collect());
     let cors_origins = cors_origins(&raw.http.cors.allowed_origins, checks)?;
     let chat = &raw.http.endpoints.chat_completions;
     let limits = &raw.limits;
@@ -302,6 +306,7 @@ pub(super) fn transport(
         outbox_bytes_max: limits.outbox_bytes,
         chat_enabled: chat.enabled,
         cors_origins,
+        image_hosts,
         open_webui_chats,
         strict_transport_security: strict_transport_security(hsts, checks)?,
         ..TransportConfig::default()

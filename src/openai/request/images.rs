@@ -1,8 +1,11 @@
-//! Images of a message: `data:` URLs only, their real type read from their bytes.
+//! Images of a message: `data:` URLs, and others that somebody has fetched; their real type is read
+//! from their bytes.
 //!
-//! A remote URL would let a request choose where the gateway connects to, so it is refused.
+//! A remote URL lets a request choose where the gateway connects to, so without somebody who
+//! fetches it is refused.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -18,7 +21,7 @@ use super::error::RequestError;
 /// Most images of one request.
 const IMAGES_MAX: usize = 8;
 /// Most bytes of one image.
-const IMAGE_BYTES_MAX: usize = 10 * 1024 * 1024;
+pub const IMAGE_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Most bytes of all images.
 const TOTAL_BYTES_MAX: usize = 20 * 1024 * 1024;
 
@@ -26,6 +29,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Files that were fetched, by their URLs as they stand in the request.
+pub type FetchedImages = HashMap<String, Bytes>;
 
 json_object! {
     for<'de> struct UrlObject<'de> {
@@ -68,14 +74,25 @@ impl<'de> ImagesIn<'de> {
         self.urls.is_empty() && !self.unusable
     }
 
-    pub(super) fn decode(&self) -> Result<Vec<Image>, RequestError> {
+    /// The URLs somebody would have to fetch, when all of them can be used.
+    pub(super) fn remote(&self) -> impl Iterator<Item = &str> {
+        let urls = self.urls.iter().map(|url| url.trim());
+        urls.filter(|url| !self.unusable && is_remote(url))
+    }
+
+    pub(super) fn decode(&self, fetched: &FetchedImages) -> Result<Vec<Image>, RequestError> {
         if self.unusable {
             return Err(RequestError::Image);
         }
         let mut room = TOTAL_BYTES_MAX;
         let mut images = Vec::with_capacity(self.urls.len());
         for url in &self.urls {
-            let image = decode(url.trim(), room).ok_or(RequestError::Image)?;
+            let url = url.trim();
+            let image = match fetched.get(url) {
+                Some(file) => of_file(file.clone(), room),
+                None => decode(url, room),
+            };
+            let image = image.ok_or(RequestError::Image)?;
             room -= image.bytes.len();
             images.push(image);
         }
@@ -98,14 +115,27 @@ fn decode(url: &str, room: usize) -> Option<Image> {
     if payload.len() / 4 * 3 > IMAGE_BYTES_MAX + 3 {
         return None;
     }
-    let bytes = BASE64.decode(payload.trim()).ok()?;
+    of_file(Bytes::from(BASE64.decode(payload.trim()).ok()?), room)
+}
+
+/// Whether a URL leads out of the request.
+fn is_remote(url: &str) -> bool {
+    let is = |scheme: &str| {
+        url.get(..scheme.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(scheme))
+    };
+    is("http://") || is("https://")
+}
+
+/// An image with these bytes, when it is one of at most `room` bytes.
+fn of_file(bytes: Bytes, room: usize) -> Option<Image> {
     if bytes.len() > IMAGE_BYTES_MAX.min(room) {
         return None;
     }
     let media_type = sniff(&bytes)?;
     Some(Image {
         media_type: Arc::from(media_type),
-        bytes: Bytes::from(bytes),
+        bytes,
     })
 }
 
@@ -133,7 +163,7 @@ mod tests {
     fn check(url: &str, expected: Option<(&str, usize)>) {
         let mut images = ImagesIn::default();
         images.push(Slot::Given(UrlIn(Some(Cow::Borrowed(url)))));
-        let decoded = images.decode().ok();
+        let decoded = images.decode(&FetchedImages::new()).ok();
         let first = decoded.as_ref().and_then(|images| images.first());
         let seen = first.map(|image| (&*image.media_type, image.bytes.len()));
         let shown: String = url.chars().take(60).collect();
@@ -179,11 +209,11 @@ mod tests {
         for _ in 0..2 {
             images.push(Slot::Given(UrlIn(Some(Cow::Borrowed(&largest)))));
         }
-        assert_eq!(images.decode().unwrap().len(), 2);
+        assert_eq!(images.decode(&FetchedImages::new()).unwrap().len(), 2);
         images.push(Slot::Given(UrlIn(Some(Cow::Borrowed(
             "data:;base64,R0lGODlhAA==",
         )))));
-        assert!(images.decode().is_err());
+        assert!(images.decode(&FetchedImages::new()).is_err());
 
         let mut many = ImagesIn::default();
         for _ in 0..=IMAGES_MAX {
@@ -191,7 +221,32 @@ mod tests {
                 "data:;base64,R0lGODlhAA==",
             )))));
         }
-        assert!(many.decode().is_err());
+        assert!(many.decode(&FetchedImages::new()).is_err());
+    }
+
+    #[test]
+    fn a_remote_image_is_what_was_fetched_for_it() {
+        let mut images = ImagesIn::default();
+        for url in [
+            "HTTPS://a.com/x",
+            "data:;base64,R0lGODlhAA==",
+            "http://b.com/y",
+        ] {
+            images.push(Slot::Given(UrlIn(Some(Cow::Borrowed(url)))));
+        }
+        let remote: Vec<_> = images.remote().collect();
+        assert_eq!(remote, ["HTTPS://a.com/x", "http://b.com/y"]);
+        let gif = Bytes::from_static(b"GIF89a..");
+        let mut fetched: FetchedImages = [("HTTPS://a.com/x".to_owned(), gif)].into();
+        assert!(images.decode(&fetched).is_err(), "one is missing");
+        let text = Bytes::from_static(b"<html>");
+        fetched.insert("http://b.com/y".to_owned(), text);
+        assert!(images.decode(&fetched).is_err(), "one is no image");
+        let png = Bytes::from_static(b"\x89PNG\r\n\x1a\n");
+        fetched.insert("http://b.com/y".to_owned(), png);
+        let types = images.decode(&fetched).unwrap();
+        let types: Vec<_> = types.iter().map(|image| &*image.media_type).collect();
+        assert_eq!(types, ["image/gif", "image/gif", "image/png"]);
     }
 
     #[test]
@@ -199,6 +254,6 @@ mod tests {
         let mut images = ImagesIn::default();
         images.push(Slot::Absent);
         assert!(!images.is_empty());
-        assert!(images.decode().is_err());
+        assert!(images.decode(&FetchedImages::new()).is_err());
     }
 }

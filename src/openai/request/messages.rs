@@ -12,7 +12,7 @@ use crate::openai::json::{Shape, Slot, json_object};
 use crate::run::{Message, Role, ToolCall};
 
 use super::error::RequestError;
-use super::images::{ImagesIn, UrlIn};
+use super::images::{FetchedImages, ImagesIn, UrlIn};
 
 /// Most entries of one request that say something.
 pub(super) const MESSAGES_MAX: usize = 16_384;
@@ -159,6 +159,10 @@ impl<'de> Entry<'de> {
         })
     }
 
+    fn asks(&self) -> bool {
+        matches!(self.role, Role::User | Role::Tool)
+    }
+
     /// A message of the history, which shows no images.
     fn into_history(self) -> Option<Message> {
         let images_only = self.role == Role::User && self.content.text.is_empty();
@@ -176,9 +180,9 @@ impl<'de> Entry<'de> {
         }
     }
 
-    fn into_current(self) -> Result<Message, RequestError> {
+    fn into_current(self, fetched: &FetchedImages) -> Result<Message, RequestError> {
         let images = match self.role {
-            Role::User => self.content.images.decode()?,
+            Role::User => self.content.images.decode(fetched)?,
             Role::Assistant | Role::Tool => Vec::new(),
         };
         let mut message = self.into_message();
@@ -259,14 +263,24 @@ impl<'de> Messages<'de> {
         }
     }
 
+    /// URLs of images in what is to be answered now, as far as somebody would have to fetch them.
+    pub(super) fn remote_images(&self) -> Vec<&str> {
+        let current = self.entries.iter().rfind(|entry| entry.asks());
+        let current = current.or(self.entries.last());
+        let shows = |entry: &&Entry<'_>| entry.role != Role::Tool;
+        let images = current
+            .filter(shows)
+            .map(|entry| entry.content.images.remote());
+        images.into_iter().flatten().collect()
+    }
+
     /// Splits history from what is to be answered now.
     ///
     /// That is the last message of the user or of a tool, with the tool results right before it
     /// when it is one; what comes after it is dropped. Without either, the last message of all
     /// is answered as if the user had said it.
-    pub(super) fn split(mut self) -> Result<Parts, RequestError> {
-        let asks = |entry: &Entry<'_>| matches!(entry.role, Role::User | Role::Tool);
-        if let Some(last) = self.entries.iter().rposition(asks) {
+    pub(super) fn split(mut self, fetched: &FetchedImages) -> Result<Parts, RequestError> {
+        if let Some(last) = self.entries.iter().rposition(Entry::asks) {
             self.entries.truncate(last + 1);
         } else {
             let last = self.entries.last_mut().ok_or(RequestError::NoMessage)?;
@@ -280,7 +294,7 @@ impl<'de> Messages<'de> {
             .take_while(|entry| is_tool(entry))
             .count();
         let current = self.entries.split_off(self.entries.len() - results.max(1));
-        let current = current.into_iter().map(Entry::into_current);
+        let current = current.into_iter().map(|it| it.into_current(fetched));
         Ok(Parts {
             system: self.system,
             current: current.collect::<Result<_, _>>()?,
@@ -308,7 +322,11 @@ mod tests {
     /// Shows system text, history and current as short lines.
     fn shown(json: &str) -> String {
         let messages = serde_json::from_str::<Slot<Messages<'_>>>(json).unwrap();
-        let parts = match messages.given().unwrap_or_default().split() {
+        let parts = match messages
+            .given()
+            .unwrap_or_default()
+            .split(&FetchedImages::new())
+        {
             Ok(parts) => parts,
             Err(error) => return error.to_string(),
         };

@@ -11,6 +11,7 @@ mod stop;
 mod tools;
 
 pub use error::{RequestError, ToolsError};
+pub use images::{FetchedImages, IMAGE_BYTES_MAX};
 
 use std::borrow::Cow;
 
@@ -163,9 +164,22 @@ impl ChatRequest<'_> {
     /// # Errors
     /// The first fault in that order.
     pub fn into_turn(self) -> Result<Turn, RequestError> {
+        self.into_turn_with(&FetchedImages::new())
+    }
+
+    /// URLs of images somebody has to fetch for [`ChatRequest::into_turn_with`].
+    pub fn remote_images(&self) -> Vec<&str> {
+        self.messages.remote_images()
+    }
+
+    /// As [`ChatRequest::into_turn`], with images that were fetched.
+    ///
+    /// # Errors
+    /// The first fault in the same order; a remote image that was not fetched is one.
+    pub fn into_turn_with(self, fetched: &FetchedImages) -> Result<Turn, RequestError> {
         let user = self.user().map(str::to_owned);
         let (tools, tool_choice) = tools::check(self.tools, self.tool_choice)?;
-        let parts = self.messages.split()?;
+        let parts = self.messages.split(fetched)?;
         Ok(Turn {
             system: parts.system,
             history: parts.history,
@@ -350,5 +364,7 @@ pub(super) const fn members() -> &'static [&'static str] {
     <Fields<'_> as super::json::Shape<'_>>::KEYS
 }
 
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;

@@ -103,7 +103,7 @@ pub struct RequestPart {
     /// Text, in the words of another dialect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_text: Option<String>,
-    /// An image as a `data:` URL of at most 10 MiB: PNG, JPEG, GIF or WebP.
+    /// An image of at most 10 MiB: PNG, JPEG, GIF or WebP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<RequestImageUrl>,
 }
@@ -111,7 +111,7 @@ pub struct RequestPart {
 /// Where an image is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RequestImageUrl {
-    /// A `data:` URL; others are refused.
+    /// A `data:` URL; `http` and `https` where they are allowed.
     pub url: String,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::try_join_all;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use sha2::{Digest, Sha256};
@@ -15,8 +16,8 @@ use crate::error::ErrorCode;
 use crate::events::{Item, Log, Record, Subscription};
 use crate::ids::WireId;
 use crate::openai::{
-    Answer, ApiError, ChatRequest, Draft, ModelTarget, ReplyHead, RequestError, Stream,
-    StreamOptions, model_override,
+    Answer, ApiError, ChatRequest, Draft, FetchedImages, ModelTarget, ReplyHead, RequestError,
+    Stream, StreamOptions, model_override,
 };
 use crate::run::{OnDisconnect, Turn};
 
@@ -65,7 +66,7 @@ struct Delivery {
 impl Call<'_> {
     /// Checks the request, runs it and answers.
     pub(super) async fn answer(self, body: Bytes) -> Result<Response<Body>, Refused> {
-        let checked = self.check(&body)?;
+        let checked = self.check(&body).await?;
         // A large body must not be kept while its run goes on.
         drop(body);
         let Checked {
@@ -89,7 +90,7 @@ impl Call<'_> {
     }
 
     /// Looks at everything in the documented order (`http-facts` §1.4).
-    fn check(&self, body: &[u8]) -> Result<Checked, Refused> {
+    async fn check(&self, body: &[u8]) -> Result<Checked, Refused> {
         let draft = Draft::read(body)?;
         let mut caller = Caller {
             principal: self.principal.clone(),
@@ -115,9 +116,10 @@ impl Call<'_> {
         };
         let model = request.model().to_owned();
         caller.user = request.user().map(str::to_owned);
+        let fetched = self.fetch_images(&request).await?;
         let turn = Turn {
             model: override_model,
-            ..request.into_turn()?
+            ..request.into_turn_with(&fetched)?
         };
         let idempotency_key = text(self.headers, IDEMPOTENCY_KEY)?;
         let completion = ChatCompletion {
@@ -135,6 +137,21 @@ impl Call<'_> {
             model,
             delivery,
         })
+    }
+
+    /// Fetches the images a request only names, where that is allowed.
+    async fn fetch_images(&self, request: &ChatRequest<'_>) -> Result<FetchedImages, Refused> {
+        let Some(fetcher) = self.front.image_fetcher() else {
+            return Ok(FetchedImages::new());
+        };
+        let fetching = request.remote_images().into_iter().map(async |url| {
+            let file = fetcher.fetch(url).await.map_err(|error| {
+                tracing::debug!(%error, "an image was not fetched");
+                Refused::from(RequestError::Image)
+            })?;
+            Ok((url.to_owned(), file))
+        });
+        try_join_all(fetching).await.map(FetchedImages::from_iter)
     }
 
     /// The agent: the header wins, but a `model` outside the grammar is refused even then.

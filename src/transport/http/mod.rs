@@ -6,6 +6,7 @@
 mod body;
 mod chat;
 mod cors;
+mod fetch;
 mod guard;
 mod health;
 mod models;

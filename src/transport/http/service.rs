@@ -26,6 +26,7 @@ use crate::transport::TransportConfig;
 use super::body::Body;
 use super::chat::Call;
 use super::cors::Cors;
+use super::fetch::Fetcher;
 use super::guard::RunGuard;
 use super::health::{self, Health};
 use super::models;
@@ -84,6 +85,7 @@ pub struct HttpFront {
     parts: HttpParts,
     chat: ChatSwitch,
     cors: Cors,
+    images: Option<Fetcher>,
     started_at: Instant,
     request_ids: RequestIds,
     transport_security: Option<HeaderValue>,
@@ -96,6 +98,7 @@ impl HttpFront {
         Self {
             chat: ChatSwitch::new(parts.config.chat_enabled),
             cors: Cors::new(&parts.config.cors_origins),
+            images: parts.config.image_hosts.as_deref().map(Fetcher::new),
             started_at: Instant::now(),
             request_ids: RequestIds::new(&*parts.ids),
             transport_security: transport_security
@@ -309,6 +312,11 @@ impl HttpFront {
 
     pub(super) fn dispatch(&self) -> &Dispatch {
         &self.parts.dispatch
+    }
+
+    /// Fetches images by URL, where that is allowed.
+    pub(super) const fn image_fetcher(&self) -> Option<&Fetcher> {
+        self.images.as_ref()
     }
 
     /// Whether `X-OpenWebUI-Chat-Id` names a session.
