@@ -43,6 +43,7 @@ mod restart;
 mod soak;
 mod support;
 mod ws_events;
+mod ws_goodbye;
 mod ws_handshake;
 mod ws_limits;
 mod ws_runs;

@@ -110,7 +110,7 @@ impl Waiting {
     }
 }
 
-/// Follows the notices of sessions until the process stops.
+/// Follows the notices of sessions until runs are settled; then tells what waits and ends.
 pub(super) async fn watch_sessions(native: Arc<Native>) {
     let mut notices = native.dispatch.bus().subscribe();
     let mut waiting = Waiting::default();
@@ -120,6 +120,7 @@ pub(super) async fn watch_sessions(native: Arc<Native>) {
             biased;
             () = native.drain.reached(Phase::Stopped) => return,
             notice = notices.recv() => Some(notice),
+            () = native.drain.reached(Phase::Closing) => break,
             () = until(due) => None,
         };
         match notice {
@@ -132,9 +133,14 @@ pub(super) async fn watch_sessions(native: Arc<Native>) {
             Some(Err(RecvError::Closed)) => return,
             None => {}
         }
-        while let Some((session, agent, change)) = waiting.pop_due(Instant::now()) {
-            tell_change(&native, &session, &agent, change).await;
-        }
+        tell_due(&native, &mut waiting, Instant::now()).await;
+    }
+    tell_due(&native, &mut waiting, Instant::now() + WAIT_MAX).await;
+}
+
+async fn tell_due(native: &Native, waiting: &mut Waiting, now: Instant) {
+    while let Some((session, agent, change)) = waiting.pop_due(now) {
+        tell_change(native, &session, &agent, change).await;
     }
 }
 

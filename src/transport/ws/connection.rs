@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -115,6 +116,8 @@ pub(super) struct Open {
     batch: VecDeque<Arc<Event>>,
     /// Whether the peer is so far behind that it loses what may be lost.
     is_shedding: bool,
+    /// Whether it was told the goodbye; what has been answered still goes out.
+    is_leaving: bool,
     keepalive: Keepalive,
     presence: Option<Arc<str>>,
     native: Arc<Native>,
@@ -220,9 +223,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     Output::Close(close) => return Some(End::Close(close)),
                 }
             }
-            if !self.hand_on() {
+            if !self.hand_on() && !self.leave() {
                 return None;
             }
+        }
+    }
+
+    /// Closes a connection that was told the goodbye, behind the answers there are by then; whether
+    /// it did.
+    fn leave(&mut self) -> bool {
+        loop {
+            let Stage::Open(open) = &mut self.stage else {
+                return false;
+            };
+            if !open.is_leaving || !self.machine.is_open() {
+                return false;
+            }
+            let Some(done) = open.requests.next().now_or_never() else {
+                self.machine.close(Close::ServiceRestart);
+                return true;
+            };
+            self.finish_request(done);
         }
     }
 
@@ -263,6 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let outbox = self.socket.outbox();
         let mut handed = false;
         while self.machine.is_open()
+            && !open.is_leaving
             && outbox.bytes() < HIGH_WATER_BYTES
             && let Some(event) = open.next_event(&mut self.machine)
         {
@@ -270,9 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if open.present(&event, &mut self.machine, outbox).is_err() {
                 self.machine.close(Close::SlowConsumer);
             }
-            if event.sequel == Sequel::Close {
-                self.machine.close(Close::ServiceRestart);
-            }
+            open.is_leaving = event.sequel == Sequel::Close;
         }
         handed
     }
@@ -463,6 +483,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             cursor,
             batch: VecDeque::new(),
             is_shedding: false,
+            is_leaving: false,
             keepalive: Keepalive::new(native.config.ping_interval, Instant::now()),
             presence,
             native: Arc::clone(native),

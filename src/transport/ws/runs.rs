@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dispatch::AgentEntry;
 use crate::events::{Item, Log, Notice, Record, Subscription};
@@ -69,6 +69,29 @@ impl Runs {
             if gone.is_err() {
                 tracing::warn!(run_id = %run, "the end of a run is not told yet");
             }
+        }
+    }
+}
+
+/// Waits until everything that runs which have ended say is in the feed, within the limit of one
+/// answer.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub(super) async fn all_told(native: &Native) {
+    let logs = native.dispatch.logs();
+    let ended: Vec<_> = {
+        let state = native.runs.lock();
+        let projected = state.projected.iter();
+        projected
+            .filter(|(run, _)| logs.get(**run).is_some_and(|log| log.terminal().is_some()))
+            .map(|(run, told)| (*run, told.subscribe()))
+            .collect()
+    };
+    let deadline = Instant::now() + TOLD_MAX;
+    for (run, mut told) in ended {
+        if timeout_at(deadline, told.changed()).await.is_err() {
+            tracing::warn!(run_id = %run, "the end of a run is not told yet");
         }
     }
 }
@@ -131,14 +154,14 @@ enum Beginning {
     Now,
 }
 
-/// Projects every run that is accepted while somebody follows it, until the process stops.
+/// Projects every run that is accepted while somebody follows it, until runs are settled.
 pub(super) async fn project_runs(native: Arc<Native>) {
     let mut notices = native.dispatch.bus().subscribe();
     loop {
         let notice = tokio::select! {
             biased;
-            () = native.drain.reached(Phase::Stopped) => return,
             notice = notices.recv() => notice,
+            () = native.drain.reached(Phase::Closing) => return,
         };
         match notice {
             Ok(Notice::RunAccepted(log)) => project(&native, &log, Beginning::Start),

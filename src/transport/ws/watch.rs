@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::dispatch::{DispatchError, SessionList};
 use crate::protocol::StateVersion;
@@ -26,6 +27,9 @@ const PRESENCE_PAUSE: Duration = Duration::from_millis(200);
 /// Time between two looks for what can be given back.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// How long the goodbye waits for what is to be told before it.
+const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Sessions per agent in a health snapshot.
 const RECENT_MAX: u32 = 5;
 
@@ -35,11 +39,33 @@ pub(super) fn start(native: &Arc<Native>) {
     tasks.spawn("ws.clock", keep_time(Arc::clone(native)));
     tasks.spawn("ws.health", watch_health(Arc::clone(native)));
     tasks.spawn("ws.rotation", watch_rotation(Arc::clone(native)));
-    tasks.spawn("ws.runs", runs::project_runs(Arc::clone(native)));
-    tasks.spawn("ws.sessions", changes::watch_sessions(Arc::clone(native)));
+    let tellers = [
+        tasks.spawn("ws.runs", runs::project_runs(Arc::clone(native))),
+        tasks.spawn("ws.sessions", changes::watch_sessions(Arc::clone(native))),
+    ];
+    tasks.spawn("ws.goodbye", say_goodbye(Arc::clone(native), tellers));
 }
 
-/// Sends ticks and presence, and the goodbye as the last thing.
+/// Says goodbye once runs are settled, behind everything there is to tell of them. Does not wait
+/// for ever: the process has to stop.
+async fn say_goodbye(native: Arc<Native>, tellers: [JoinHandle<()>; 2]) {
+    native.drain.reached(Phase::Closing).await;
+    let told = async {
+        for teller in tellers {
+            teller.await.ok();
+        }
+        runs::all_told(&native).await;
+    };
+    if timeout(GOODBYE_WAIT_MAX, told).await.is_err() {
+        tracing::warn!("saying goodbye before everything was told");
+    }
+    if let Some(encoded) = encode(Kind::Shutdown, &ShutdownEvent::stopping()) {
+        let goodbye = Event::goodbye(Kind::Shutdown, encoded);
+        native.feed.publish([goodbye]);
+    }
+}
+
+/// Sends ticks and presence until runs are settled.
 async fn keep_time(native: Arc<Native>) {
     let every = native.config.tick_interval;
     let mut tick = interval_at(Instant::now() + every, every);
@@ -50,7 +76,7 @@ async fn keep_time(native: Arc<Native>) {
     loop {
         tokio::select! {
             biased;
-            () = native.drain.reached(Phase::Closing) => break,
+            () = native.drain.reached(Phase::Closing) => return,
             _ = tick.tick() => {
                 let ts = native.clock.now_ms();
                 native.publish(Kind::Tick, &TickEvent { ts }, Audience::All);
@@ -64,11 +90,6 @@ async fn keep_time(native: Arc<Native>) {
                 native.presence.expire(Instant::now());
             }
         }
-    }
-    if let Some(encoded) = encode(Kind::Shutdown, &ShutdownEvent::stopping()) {
-        native
-            .feed
-            .publish([Event::goodbye(Kind::Shutdown, encoded)]);
     }
 }
 
