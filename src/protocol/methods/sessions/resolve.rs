@@ -117,10 +117,7 @@ pub struct SessionsResolveResult {
     /// Its agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// Its transcript.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<String>,
-    /// The sessions, when several have the name.
+    /// The sessions, when several have the name; ten at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<ResolveCandidate>,
 }
@@ -143,8 +140,13 @@ impl SessionsResolveResult {
 pub struct ResolveCandidate {
     /// Its key.
     pub key: String,
-    /// Its transcript.
-    pub session_id: String,
+    /// Its agent.
+    pub agent_id: String,
+}
+
+impl ResolveCandidate {
+    /// Most candidates in one result.
+    pub const MAX: usize = 10;
 }
 
 #[cfg(test)]

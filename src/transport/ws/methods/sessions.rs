@@ -122,13 +122,16 @@ async fn find(
             ok: true,
             key: Some(one.key.as_str().to_owned()),
             agent_id: Some(one.agent.as_str().to_owned()),
-            session_id: Some(one.session_id.to_string()),
             candidates: Vec::new(),
         }),
         [] if may_miss => Ok(SessionsResolveResult::default()),
         [] => Err(call.invalid(name.not_found())),
         several if may_miss => Ok(SessionsResolveResult {
-            candidates: several.iter().map(candidate).collect(),
+            candidates: several
+                .iter()
+                .take(ResolveCandidate::MAX)
+                .map(candidate)
+                .collect(),
             ..SessionsResolveResult::default()
         }),
         several => {
@@ -166,7 +169,7 @@ async fn find_short(
 fn candidate(record: &SessionRecord) -> ResolveCandidate {
     ResolveCandidate {
         key: record.key.as_str().to_owned(),
-        session_id: record.session_id.to_string(),
+        agent_id: record.agent.as_str().to_owned(),
     }
 }
 
