@@ -45,7 +45,7 @@ pub(super) fn run(context: Context<'_>, args: &QuickstartArgs) -> Result<(), Fai
     let mut address = reachable(&config);
     let result = runtime.block_on(async {
         let mut signals = Signals::new().map_err(|error| context.fail(&error))?;
-        let (gateway, _started) = start(context, config, &logs).await?;
+        let (gateway, _started) = start(context, config, &logs, None).await?;
         address.set_port(gateway.addr().port());
         tokio::select! {
             biased;

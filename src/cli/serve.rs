@@ -1,8 +1,9 @@
 //! `gateway`: runs the gateway until a signal ends it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,7 +27,8 @@ pub(super) fn run(context: Context<'_>, args: &GatewayArgs) -> Result<(), Failur
     } = prepared;
     let result = runtime.block_on(async {
         let mut signals = Signals::new().map_err(|error| context.fail(&error))?;
-        let (gateway, started) = start(context, config, &logs).await?;
+        let inherited = inherited(context)?;
+        let (gateway, started) = start(context, config, &logs, inherited).await?;
         announce(&gateway, &started, &paths);
         started.look_around(context, &paths).await;
         until_stopped(&gateway, &mut signals).await
@@ -99,17 +101,35 @@ impl Started {
     }
 }
 
+/// The listening socket a supervisor hands over (`LISTEN_FDS`), if one does.
+fn inherited(context: Context<'_>) -> Result<Option<TcpListener>, Failure> {
+    let mut sockets = ListenFd::from_env();
+    if sockets.len() > 1 {
+        tracing::warn!("more than one socket was handed over; the first is used");
+    }
+    if sockets.len() == 0 {
+        return Ok(None);
+    }
+    sockets
+        .take_tcp_listener(0)
+        .map_err(|error| context.fail(&error))
+}
+
 /// Starts the gateway; a port that is taken is explained.
 pub(super) async fn start(
     context: Context<'_>,
     config: Config,
     logs: &Logs,
+    inherited: Option<TcpListener>,
 ) -> Result<(Gateway, Started), Failure> {
     let started = Started {
         secret: config.secret_source.clone(),
         chat_enabled: config.transport.chat_enabled,
     };
-    let builder = Gateway::builder(config).log_lines(Arc::new(logs.ring.clone()));
+    let mut builder = Gateway::builder(config).log_lines(Arc::new(logs.ring.clone()));
+    if let Some(listener) = inherited {
+        builder = builder.inherited(listener);
+    }
     match builder.start().await {
         Ok(gateway) => Ok((gateway, started)),
         Err(error) => {
@@ -143,7 +163,7 @@ fn free_port(taken: SocketAddr) -> u16 {
     let near = (1..=20).filter_map(|step| taken.port().checked_add(step));
     near.chain([0])
         .find_map(|port| {
-            let listener = std::net::TcpListener::bind((taken.ip(), port)).ok()?;
+            let listener = TcpListener::bind((taken.ip(), port)).ok()?;
             listener.local_addr().ok().map(|address| address.port())
         })
         .unwrap_or(0)

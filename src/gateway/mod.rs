@@ -27,7 +27,7 @@ use crate::agent::sim::SimAgent;
 use crate::agent::{AgentRef, ByModel};
 use crate::auth::{AuthMode, Authenticator, Devices, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AgentConfig, Backend, Config};
+use crate::config::{AgentConfig, Backend, Config, SecretSource};
 use crate::dispatch::{Dispatch, LogTail, LogTailQuery, LogView, Parts};
 use crate::events::{InProcessBus, Logs};
 use crate::ids::{AgentId, IdSource, SystemIds};
@@ -46,6 +46,9 @@ use unavailable::Unavailable;
 
 /// Time between two looks at what can be forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// How much longer than its drain budget a predecessor may take to let go of the state directory.
+const PREDECESSOR_MARGIN: Duration = Duration::from_secs(10);
 
 /// Log lines a process keeps when nobody gave it a place for them.
 #[derive(Debug)]
@@ -68,6 +71,15 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The socket that was handed over is open to the network and there is no secret of one's own.
+    #[error(
+        "refusing the socket that was handed over on {address} without a secret of your own; set \
+         OPENCLAW_GATEWAY_TOKEN or gateway.auth"
+    )]
+    Exposed {
+        /// Its address.
+        address: SocketAddr,
+    },
     /// The state directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -83,6 +95,7 @@ pub struct GatewayBuilder {
     agents: HashMap<AgentId, AgentRef>,
     log_lines: Arc<dyn LogView>,
     listener: Option<std::net::TcpListener>,
+    is_inherited: bool,
     ledger: Option<Arc<dyn Ledger>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -107,6 +120,7 @@ impl Gateway {
             agents: HashMap::new(),
             log_lines: Arc::new(NoLogLines),
             listener: None,
+            is_inherited: false,
             ledger: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
@@ -180,6 +194,16 @@ impl GatewayBuilder {
         self
     }
 
+    /// Listens on a socket that outlives this process, as a supervisor hands it over: the process
+    /// stops accepting as soon as it drains, so that what connects from then on waits for its
+    /// successor; and it waits for the state directory of its predecessor, which may still drain.
+    #[must_use]
+    pub fn inherited(mut self, listener: std::net::TcpListener) -> Self {
+        self.listener = Some(listener);
+        self.is_inherited = true;
+        self
+    }
+
     /// Keeps sessions and runs in `ledger` instead of the state directory.
     #[must_use]
     pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
@@ -205,16 +229,29 @@ impl GatewayBuilder {
         // Nothing on the disk is touched before the port is ours.
         let listener = bind(self.config.listen.socket_addr(), self.listener).await?;
         let addr = local_addr(&listener, self.config.listen.socket_addr())?;
+        if self.is_inherited {
+            check_inherited(addr, &self.config.secret_source)?;
+        }
+        let lock_wait = if self.is_inherited {
+            self.config.drain + PREDECESSOR_MARGIN
+        } else {
+            Duration::ZERO
+        };
         let metrics = Arc::new(Metrics::default());
         let ledger = match self.ledger {
             Some(ledger) => ledger,
-            None => open_ledger(&self.config.store, &metrics).await?,
+            None => open_ledger(&self.config.store, &metrics, lock_wait).await?,
         };
         let waiting = recover::settle(&ledger, &self.clock)
             .await
             .map_err(StartError::Recover)?;
         let root = Root {
             config: self.config,
+            accepts_until: if self.is_inherited {
+                Phase::Draining
+            } else {
+                Phase::Stopped
+            },
             agents: self.agents,
             log_lines: self.log_lines,
             clock: self.clock,
@@ -232,6 +269,7 @@ impl GatewayBuilder {
 /// Everything that is shared while the parts are put together.
 struct Root {
     config: Config,
+    accepts_until: Phase,
     agents: HashMap<AgentId, AgentRef>,
     log_lines: Arc<dyn LogView>,
     clock: Arc<dyn Clock>,
@@ -260,7 +298,14 @@ impl Root {
         recover::requeue(waiting, &dispatch, &self.ledger, &self.clock).await;
         let transport = self.transport(&dispatch, &auth, &rates);
         let goodbye = transport.emptied();
-        self.tasks.spawn("listener", transport.serve(listener));
+        let (drain, until) = (self.drain.clone(), self.accepts_until);
+        self.tasks.spawn("listener", async move {
+            tokio::select! {
+                biased;
+                () = drain.reached(until) => {}
+                () = transport.serve(listener) => {}
+            }
+        });
         self.housekeeping(&logs, &rates);
         let (close, closed) = watch::channel(false);
         let stopper = Stopper {
@@ -419,11 +464,23 @@ fn backend(config: &AgentConfig, client: &ModelClient) -> AgentRef {
     }
 }
 
+/// Refuses a socket that is open to the network when peers need no secret, or none they were told:
+/// its address is not in the configuration, which was checked.
+fn check_inherited(address: SocketAddr, secret: &SecretSource) -> Result<(), StartError> {
+    match secret {
+        SecretSource::Flag | SecretSource::File | SecretSource::Environment(_) => Ok(()),
+        SecretSource::Generated(_) | SecretSource::None if address.ip().is_loopback() => Ok(()),
+        SecretSource::Generated(_) | SecretSource::None => Err(StartError::Exposed { address }),
+    }
+}
+
 async fn open_ledger(
     store: &StoreConfig,
     metrics: &Arc<Metrics>,
+    lock_wait: Duration,
 ) -> Result<Arc<dyn Ledger>, StartError> {
     let options = OpenOptions {
+        lock_wait,
         metrics: Arc::clone(metrics),
         ..OpenOptions::default()
     };

@@ -21,6 +21,7 @@ mod devices;
 mod discovery;
 mod document;
 mod evidence;
+mod handover;
 mod http_bodies;
 mod http_cancel;
 mod http_choices;

@@ -246,10 +246,15 @@ fn decode(rows: Vec<EntryRow>) -> Result<Vec<Entry>, LedgerError> {
 
 async fn wait_for_lock(dir: &Path, patience: Duration) -> Result<File, OpenError> {
     let deadline = Instant::now() + patience;
+    let mut waits = false;
     loop {
         let path = dir.to_owned();
         match blocking(move || open::lock(&path)).await {
             Err(OpenError::Locked { .. }) if Instant::now() < deadline => {
+                if !waits {
+                    tracing::info!("waiting for another process to let go of the state directory");
+                    waits = true;
+                }
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
             outcome => return outcome,

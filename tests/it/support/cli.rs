@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -69,6 +70,21 @@ impl Home {
             .env("PATH", std::env::var("PATH").unwrap())
             .stdin(Stdio::null());
         command
+    }
+
+    /// A gateway that is given a listening socket the way a supervisor does it.
+    pub(crate) fn activated(&self, listener: &TcpListener, args: &[&str]) -> Running {
+        // Descriptor 3 is the first one handed over; `exec` keeps the process id.
+        let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, env!("CARGO_BIN_EXE_clawport"), "gateway"])
+            .args(args)
+            .env_clear()
+            .env("HOME", self.dir.path())
+            .env("PATH", std::env::var("PATH").unwrap())
+            .stdin(OwnedFd::from(listener.try_clone().unwrap()));
+        Running::start(command)
     }
 
     /// Runs a command to its end.
