@@ -36,6 +36,7 @@ pub use views::{
 };
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -157,6 +158,8 @@ impl Dispatch {
             active: u64::from(load.active),
             waiting: u64::from(load.waiting),
             lanes: u64::try_from(load.lanes).unwrap_or(u64::MAX),
+            oldest_wait: load.oldest_wait,
+            waited: Duration::from_millis(self.parts.metrics.queue_wait_ms.get()),
             uptime: self.started.elapsed(),
             sessions: page.total,
         })

@@ -209,6 +209,10 @@ pub struct StatusReport {
     pub waiting: u64,
     /// Lanes that exist; 0 when nothing runs or waits.
     pub lanes: u64,
+    /// How long the run has waited that waits longest; zero when none does.
+    pub oldest_wait: Duration,
+    /// How long runs have waited since the start, in all.
+    pub waited: Duration,
     /// How long the process runs.
     pub uptime: Duration,
     /// Sessions in the ledger.

@@ -25,6 +25,7 @@ pub use order::{Accept, Chat, Commit, Load, Order, RunLimits, SubmitError, Submi
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -227,6 +228,7 @@ struct Running {
     info: Arc<RunInfo>,
     verdict: Arc<Verdict>,
     start: Option<oneshot::Sender<Begin>>,
+    submitted_at: Instant,
     chat: Option<Chatting>,
 }
 
@@ -288,6 +290,7 @@ impl Owner {
                     active: self.lanes.active(),
                     waiting: self.lanes.waiting(),
                     lanes: self.lanes.lanes(),
+                    oldest_wait: self.oldest_wait(),
                 };
                 reply.send(load).ok();
             }
@@ -324,10 +327,12 @@ impl Owner {
             Standing::Waiting => self.steer_target(&order),
         };
         let (chat, inbox) = Chatting::new(&order, dropped);
+        let submitted_at = Instant::now();
         let running = Running {
             info: Arc::clone(&order.info),
             verdict: Arc::clone(&verdict),
             start,
+            submitted_at,
             chat,
         };
         let task = RunTask {
@@ -345,7 +350,7 @@ impl Owner {
             },
             recent: Arc::clone(&self.recent),
             parts: Arc::clone(&self.parts),
-            submitted_at: Instant::now(),
+            submitted_at,
             session_id: None,
             placed: Vec::new(),
         };
@@ -365,6 +370,12 @@ impl Owner {
         match self.lanes.cancel(run, Instant::now()) {
             Cancelled::Waiting | Cancelled::Active | Cancelled::Unknown => reply,
         }
+    }
+
+    fn oldest_wait(&self) -> Duration {
+        let waiting = self.runs.values().filter(|run| run.start.is_some());
+        let oldest = waiting.map(|run| run.submitted_at).min();
+        oldest.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Does what the lanes decided, and shows their numbers.

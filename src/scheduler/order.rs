@@ -153,4 +153,6 @@ pub struct Load {
     pub waiting: u32,
     /// Lanes with a run.
     pub lanes: usize,
+    /// How long the run has waited that waits longest; zero when none does.
+    pub oldest_wait: Duration,
 }

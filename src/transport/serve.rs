@@ -7,6 +7,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
@@ -31,6 +33,9 @@ use super::http::{Body, HttpFront};
 use super::listener::{Accept, Acceptor, Listener, Place};
 use super::sniff::{Refusal, RequestHead, Route, sniff};
 use super::ws::NativeFront;
+
+/// How long a closing gateway waits for the first request of a connection.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 
 /// What a [`Transport`] is built from.
 #[derive(Debug)]
@@ -144,7 +149,9 @@ where
         let timer = HeadTimer::new(self.limits);
         let io = TokioIo::new(timer.watch(stream));
         let place = Arc::new(place);
+        let was_asked = AtomicBool::new(false);
         let service = service_fn(|request| {
+            was_asked.store(true, Ordering::Relaxed);
             let (fronts, place) = (Arc::clone(&self), Arc::clone(&place));
             async move { Ok::<_, Infallible>(fronts.answer::<S>(request, place).await) }
         });
@@ -153,7 +160,7 @@ where
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = self.drain.reached(Phase::Closing) => {
+            () = self.closing(&was_asked) => {
                 // An idle connection ends here, a busy one after its answer.
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
@@ -178,6 +185,15 @@ fn error_chain(error: &hyper::Error) -> String {
 }
 
 impl Fronts {
+    /// Waits until a connection is to end. One that was accepted just now and has asked nothing yet
+    /// is given a moment: its first request is to get an answer, even if that is to try again.
+    async fn closing(&self, was_asked: &AtomicBool) {
+        self.drain.reached(Phase::Closing).await;
+        if !was_asked.load(Ordering::Relaxed) {
+            tokio::time::sleep(FIRST_REQUEST_WAIT).await;
+        }
+    }
+
     fn builder(&self, timer: HeadTimer) -> Builder {
         let mut builder = Builder::new();
         builder

@@ -19,6 +19,7 @@ mod crash;
 mod curl;
 mod devices;
 mod discovery;
+mod disk;
 mod document;
 mod evidence;
 mod handover;

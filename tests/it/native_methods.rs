@@ -333,6 +333,16 @@ async fn runs_are_listed_and_shown_stored_or_not() {
     let call = json!({"stream": true, "messages": messages}).to_string();
     connection.send(crate::support::http::chat(&call)).await;
     let unstored = puppet.next().await;
+    let waits = loop {
+        let status = native.call("status", json!({})).await;
+        if status["runs"]["oldestWaitMs"].as_u64().unwrap() > 1 {
+            break status["runs"].clone();
+        }
+    };
+    assert_eq!(
+        (&waits["waiting"], &waits["active"]),
+        (&json!(1), &json!(2))
+    );
 
     let list = native.call("runs.list", json!({})).await;
     let shown: Vec<_> = list["runs"].as_array().unwrap().iter().collect();

@@ -117,7 +117,10 @@ impl Crowded {
         let empty = async {
             loop {
                 let status = self.watch.call("status", json!({})).await;
-                let is_idle = status["runs"] == json!({"active": 0, "waiting": 0, "lanes": 0});
+                let runs = &status["runs"];
+                let is_idle = ["active", "waiting", "lanes"]
+                    .iter()
+                    .all(|part| runs[part] == 0);
                 if is_idle && self.open_files() <= self.files {
                     return;
                 }

@@ -322,6 +322,7 @@ pub struct StatusRow {
 
 /// The scheduler's numbers in `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct StatusRuns {
     /// Runs that are active.
     pub active: u64,
@@ -329,6 +330,10 @@ pub struct StatusRuns {
     pub waiting: u64,
     /// Lanes that exist.
     pub lanes: u64,
+    /// How long the run has waited that waits longest, in milliseconds; 0 when none does.
+    pub oldest_wait_ms: u64,
+    /// How long runs have waited since the start of the process, in all.
+    pub waited_ms: u64,
 }
 
 /// The result of `system-presence`: who is connected, last touched first.

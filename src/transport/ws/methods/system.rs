@@ -111,6 +111,8 @@ async fn read_status(call: &Call) -> Result<StatusResult, DispatchError> {
             active: report.active,
             waiting: report.waiting,
             lanes: report.lanes,
+            oldest_wait_ms: as_ms(report.oldest_wait),
+            waited_ms: as_ms(report.waited),
         },
         uptime_ms: as_ms(report.uptime),
         pid: std::process::id(),
