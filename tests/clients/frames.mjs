@@ -96,6 +96,9 @@ WebSocket.prototype.emit = function (name, ...more) {
   return emit.call(this, name, ...more);
 };
 
+/** Names of the methods the schema publishes. */
+export const publishedMethods = Object.keys(schema.methods);
+
 export const recorded = {
   /** Fails when a frame was not as published. */
   report() {
