@@ -40,6 +40,8 @@ pub(super) enum Command {
     Gateway(GatewayArgs),
     /// Run one agent turn through a running gateway.
     Agent(AgentArgs),
+    /// Talk with an agent through a running gateway, line by line.
+    Chat(ChatArgs),
     /// Call any native method of a running gateway.
     Call(CallArgs),
     /// Ask a running gateway how it is.
@@ -132,6 +134,19 @@ pub(super) struct AgentArgs {
     /// Print JSON; with `--stream` one line per event.
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
+
+/// A conversation.
+#[derive(Debug, Args)]
+pub(super) struct ChatArgs {
+    /// The agent, instead of the default one.
+    #[arg(long, value_name = "ID")]
+    pub(super) agent: Option<String>,
+    /// The session, instead of the agent's main one.
+    #[arg(long, value_name = "KEY")]
+    pub(super) session_key: Option<String>,
     #[command(flatten)]
     pub(super) remote: Remote,
 }

@@ -4,6 +4,7 @@
 //! to standard output and everything else to standard error; a closed stream is no reason to fail.
 
 mod args;
+mod chat;
 mod configure;
 mod devices;
 mod logs;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli, env: &Env, output: &Output) -> Result<(), Failure> {
         Command::Quickstart(args) => quickstart::run(context, &args),
         Command::Gateway(args) => serve::run(context, &args),
         Command::Agent(args) => talk::agent(context, args),
+        Command::Chat(args) => chat::run(context, args),
         Command::Call(args) => talk::call(context, args),
         Command::Health(args) => talk::health(context, args),
         Command::Devices(args) => devices::run(context, args),

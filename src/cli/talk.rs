@@ -117,9 +117,19 @@ struct Turn<'a> {
     json: bool,
 }
 
+/// The session to talk in: without a key the main one of the agent, so that a conversation goes on
+/// from one command to the next.
+pub(super) fn session_or_main(key: Option<&str>, agent: Option<&str>) -> String {
+    match (key, agent) {
+        (Some(key), _) => key.to_owned(),
+        (None, Some(agent)) => format!("agent:{agent}:main"),
+        (None, None) => "main".to_owned(),
+    }
+}
+
 /// What has been printed of an answer.
 #[derive(Default)]
-struct Printed {
+pub(super) struct Printed {
     text: String,
 }
 
@@ -164,14 +174,8 @@ impl Turn<'_> {
         params
     }
 
-    /// The session of the run: without a key the main one of the agent, so that a conversation goes
-    /// on from one command to the next.
     fn session(&self) -> String {
-        match (&self.session_key, &self.agent) {
-            (Some(key), _) => key.clone(),
-            (None, Some(agent)) => format!("agent:{agent}:main"),
-            (None, None) => "main".to_owned(),
-        }
+        session_or_main(self.session_key.as_deref(), self.agent.as_deref())
     }
 
     fn show_event(&self, event: &Event, printed: &mut Printed) {
@@ -252,7 +256,7 @@ impl Turn<'_> {
 
 impl Printed {
     /// Prints what `text` has beyond what is printed.
-    fn advance(&mut self, context: Context<'_>, text: &str) {
+    pub(super) fn advance(&mut self, context: Context<'_>, text: &str) {
         if let Some(more) = text.strip_prefix(self.text.as_str()) {
             context.output.answer(more);
         } else {
@@ -263,7 +267,7 @@ impl Printed {
         text.clone_into(&mut self.text);
     }
 
-    fn end_line(&self, context: Context<'_>) {
+    pub(super) fn end_line(&self, context: Context<'_>) {
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             context.output.answer("\n");
         }

@@ -27,6 +27,7 @@ fn help_and_version_are_answers() {
         "quickstart",
         "gateway",
         "agent",
+        "chat",
         "call",
         "health",
         "devices",

@@ -11,6 +11,7 @@
 )]
 
 mod authorization;
+mod cli_chat;
 mod cli_commands;
 mod cli_devices;
 mod cli_gateway;

@@ -164,6 +164,17 @@ impl Running {
         }
     }
 
+    /// Writes a line to its standard input, which must be a pipe.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Closes its standard input.
+    pub(crate) fn end_input(&mut self) {
+        self.child.stdin = None;
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status();
