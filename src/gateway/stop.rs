@@ -1,5 +1,6 @@
 //! How the process winds down (`design.md` §4, "Drain").
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::shutdown::{Drain, Phase, Tasks};
 /// How long runs that are cut may take to be settled.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
-/// How long sockets may take to say goodbye.
-const GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// How long peers may take to read the last answers and to say goodbye: what is left of the budget,
+/// within these bounds.
+const GOODBYE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
 
 /// How long tasks may take to end once the process has stopped.
 const JOIN_MAX: Duration = Duration::from_secs(3);
@@ -43,6 +45,7 @@ impl Stopper {
             runs = self.logs.live().len(),
             "draining: no new work is taken"
         );
+        let budget_ends = Instant::now() + self.budget;
         let orderly = async {
             self.scheduler.drain().await;
             if !self.runs_end(self.budget).await {
@@ -51,7 +54,9 @@ impl Stopper {
                 self.runs_end(SETTLE_MAX).await;
             }
             self.drain.advance(Phase::Closing);
-            timeout(GOODBYE_MAX, goodbye).await.ok();
+            let left = budget_ends.saturating_duration_since(Instant::now());
+            let limit = left.clamp(*GOODBYE.start(), *GOODBYE.end());
+            timeout(limit, goodbye).await.ok();
         };
         tokio::select! {
             biased;
