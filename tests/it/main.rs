@@ -17,6 +17,7 @@ mod cli_devices;
 mod cli_gateway;
 mod cli_quickstart;
 mod crash;
+mod crash_mutant;
 mod curl;
 mod devices;
 mod discovery;
