@@ -305,6 +305,9 @@ impl Root {
                 () = drain.reached(until) => {}
                 () = transport.serve(listener) => {}
             }
+            if until == Phase::Draining {
+                tracing::info!("accepting has ended: what connects now waits for the next process");
+            }
         });
         self.housekeeping(&logs, &rates);
         let (close, closed) = watch::channel(false);

@@ -97,7 +97,7 @@ async fn a_stream_ends_in_the_old_process_while_new_connections_wait_for_the_nex
     assert_eq!(stream.head().await.status, 200);
     let mut text = stream.events().await;
     first.signal("TERM");
-    first.log_line("no new work is taken");
+    first.log_line("accepting has ended");
 
     let mut waiting = Connection::open(addr).await;
     waiting.send(chat(&body)).await;
