@@ -9,6 +9,8 @@ pub mod env;
 mod foreign;
 mod include;
 pub mod json5;
+#[cfg(test)]
+mod keys;
 mod near;
 mod paths;
 pub mod problem;
