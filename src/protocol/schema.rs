@@ -5,6 +5,7 @@
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::connect::ConnectParams;
@@ -44,6 +45,7 @@ use super::methods::system::{
     HealthParams, HealthSummary, LogsTailParams, LogsTailResult, StatusParams, StatusResult,
     SystemPresenceParams, SystemPresenceResult,
 };
+use super::methods::vacant::{Answer, Visit};
 use super::methods::{Method, MethodRow};
 
 /// A schema document, named by its file under `proto/schema/`.
@@ -128,6 +130,22 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::DeviceTokenRevoke => {
             method::<DeviceTokenRevokeParams, DeviceTokenRevokeResult>(row)
         }
+        Method::Vacant(vacant) => vacant.visit(Describing(row)),
+    }
+}
+
+/// Describes a method by its row.
+struct Describing<'a>(&'a MethodRow);
+
+impl Visit for Describing<'_> {
+    type Output = Vec<SchemaFile>;
+
+    fn visit<P, R>(self) -> Self::Output
+    where
+        P: DeserializeOwned + JsonSchema + 'static,
+        R: Answer<P>,
+    {
+        method::<P, R>(self.0)
     }
 }
 
@@ -231,7 +249,6 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use serde::Serialize;
-    use serde::de::DeserializeOwned;
 
     use super::*;
     use crate::protocol::golden::frames as golden_frames;

@@ -433,6 +433,14 @@ step("two clients watch one session");
     "config.get": {},
     "device.pair.list": {},
     "agent.identity.get": {},
+    "question.list": {},
+    "taskSuggestions.list": {},
+    "tasks.list": {},
+    "sessions.groups.list": {},
+    "sessions.branches.list": { sessionKey: "agent:main:watched" },
+    "projects.list": {},
+    "channels.status": {},
+    "update.status": {},
   };
   for (const [method, params] of Object.entries(calls)) await admin.request(method, params);
   for (const method of Object.keys(calls)) assert.ok(admin.hello.features.methods.includes(method));

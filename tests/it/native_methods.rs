@@ -1,7 +1,9 @@
 //! Every native method, asked over a real socket, with its refusal; every event, seen by who may.
 
+use clawport::internals::protocol::methods::vacant::Vacant;
 use serde_json::{Value, json};
 
+use crate::support::device::now_ms;
 use crate::support::{Native, Puppet, Served, Setup, native};
 
 /// Says the last message again.
@@ -56,6 +58,51 @@ async fn health_status_and_presence_describe_the_gateway() {
         "health needs no scope"
     );
     check_refused(&nobody, "status", json!({}), "missing scope: operator.read").await;
+}
+
+/// Whether a value tells of something: times, pages and closed switches do not.
+fn tells_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Number(_) => false,
+        Value::Bool(is_on) => *is_on,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => members.values().any(tells_something),
+    }
+}
+
+#[tokio::test]
+async fn what_this_gateway_does_not_have_is_answered_as_none() {
+    let served = served().await;
+    let native = served.native().await;
+    ran(&native, "main", "r1", "hello").await;
+    let methods = &native.client.hello().features.methods;
+    for vacant in Vacant::ALL {
+        let name = vacant.name();
+        assert!(
+            methods.iter().any(|it| it.as_ref() == name),
+            "{name} is not advertised"
+        );
+        let params = match vacant {
+            Vacant::BranchesList => json!({"sessionKey": "main"}),
+            _ => json!({}),
+        };
+        let answer = native.call(name, params).await;
+        assert!(!tells_something(&answer), "{name}: {answer}");
+    }
+    let before = now_ms();
+    let nodes = native.call("node.list", json!({})).await;
+    assert!(nodes["ts"].as_u64().unwrap() >= before, "{nodes}");
+    let page = json!({"offset": 3, "limit": 4});
+    let jobs = native.call("cron.list", page).await;
+    assert_eq!((&jobs["offset"], &jobs["limit"]), (&json!(3), &json!(4)));
+    check_refused(
+        &native,
+        "sessions.branches.list",
+        json!({}),
+        "invalid sessions.branches.list params: must have required property 'sessionKey'",
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,15 @@ use serde_json::json;
 use crate::support::{Native, Served};
 
 /// Methods that let unknown members through.
-const TOLERANT: &[&str] = &["health", "status"];
+const TOLERANT: &[&str] = &[
+    "exec.approval.list",
+    "health",
+    "last-heartbeat",
+    "openclaw.approval.list",
+    "plugin.approval.list",
+    "status",
+    "usage.status",
+];
 
 /// The scope a call with an unknown member needs.
 fn needed(rule: ScopeRule) -> Option<&'static str> {

@@ -13,5 +13,8 @@ pub mod runs;
 pub mod sessions;
 pub mod system;
 mod table;
+pub mod vacant;
 
-pub use table::{ADMIN, Method, MethodRow, PAIRING, READ, ScopeFacts, ScopeRule, WRITE};
+pub use table::{
+    ADMIN, APPROVALS, Method, MethodRow, PAIRING, QUESTIONS, READ, ScopeFacts, ScopeRule, WRITE,
+};

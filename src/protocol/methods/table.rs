@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::vacant::Vacant;
+
 /// A method this gateway serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -74,6 +76,8 @@ pub enum Method {
     DeviceTokenRotate,
     /// `device.token.revoke`
     DeviceTokenRevoke,
+    /// A method about something this gateway does not have.
+    Vacant(Vacant),
 }
 
 /// What a caller must hold.
@@ -103,6 +107,12 @@ pub const ADMIN: ScopeRule = ScopeRule::Static("operator.admin");
 /// `operator.pairing`.
 pub const PAIRING: ScopeRule = ScopeRule::Static("operator.pairing");
 
+/// `operator.approvals`.
+pub const APPROVALS: ScopeRule = ScopeRule::Static("operator.approvals");
+
+/// `operator.questions`.
+pub const QUESTIONS: ScopeRule = ScopeRule::Static("operator.questions");
+
 /// What the table says about one method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodRow {
@@ -131,6 +141,10 @@ const fn row(method: Method, name: &'static str, scope: ScopeRule) -> MethodRow 
     }
 }
 
+const fn vacant(vacant: Vacant) -> MethodRow {
+    row(Method::Vacant(vacant), vacant.name(), vacant.scope())
+}
+
 /// A method with a dynamic rule that protocol 3 leaves to administrators.
 const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow {
     MethodRow {
@@ -141,7 +155,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 31] = [
+const METHODS: [MethodRow; 48] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -195,6 +209,23 @@ const METHODS: [MethodRow; 31] = [
     row(Method::DevicePairRename, "device.pair.rename", PAIRING),
     row(Method::DeviceTokenRotate, "device.token.rotate", PAIRING),
     row(Method::DeviceTokenRevoke, "device.token.revoke", PAIRING),
+    vacant(Vacant::QuestionList),
+    vacant(Vacant::ExecApprovalList),
+    vacant(Vacant::PluginApprovalList),
+    vacant(Vacant::OpenclawApprovalList),
+    vacant(Vacant::TaskSuggestionsList),
+    vacant(Vacant::TasksList),
+    vacant(Vacant::CronList),
+    vacant(Vacant::CronStatus),
+    vacant(Vacant::GroupsList),
+    vacant(Vacant::BranchesList),
+    vacant(Vacant::ProjectsList),
+    vacant(Vacant::ChannelsStatus),
+    vacant(Vacant::SkillsStatus),
+    vacant(Vacant::NodeList),
+    vacant(Vacant::UsageStatus),
+    vacant(Vacant::LastHeartbeat),
+    vacant(Vacant::UpdateStatus),
 ];
 
 impl Method {

@@ -64,6 +64,7 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::DevicePairRename => check!(DevicePairRenameParams),
         Method::DeviceTokenRotate => check!(DeviceTokenRotateParams),
         Method::DeviceTokenRevoke => check!(DeviceTokenRevokeParams),
+        Method::Vacant(vacant) => vacant.reply("1", params, 0).err(),
     };
     refusal.map(|refusal| refusal.message.into_owned())
 }

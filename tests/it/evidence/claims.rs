@@ -411,7 +411,11 @@ pub(super) const REFUSED: Row = row(
     ],
 );
 
-/// The native methods.
+/// Tests that go through the table of methods about what this gateway does not have.
+pub(super) const VACANT: &[&str] =
+    &["native_methods::what_this_gateway_does_not_have_is_answered_as_none"];
+
+/// The native methods, but for those about what this gateway does not have.
 pub(super) const METHODS: &[Row] = &[
     method(
         "health",

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use clawport::internals::protocol::events::Event;
 use clawport::internals::protocol::methods::Method;
+use clawport::internals::protocol::methods::vacant::Vacant;
 
 use crate::support::seed::{Piece, pieces};
-use claims::{EVENTS, HEADINGS, METHODS, PROMISES, REFUSED, Row, SENTENCES, VECTORS};
+use claims::{EVENTS, HEADINGS, METHODS, PROMISES, REFUSED, Row, SENTENCES, VACANT, VECTORS};
 
 const TITLE: &str = "# Evidence\n\n\
     What is promised, and the tests that prove it. `tests/it/evidence` writes this page, and fails\n\
@@ -198,7 +199,13 @@ fn methods() -> (String, Vec<String>) {
         .iter()
         .map(|it| it.name.to_owned())
         .collect();
-    let (mut page, mut complaints) = section("The native methods", named(&names, METHODS));
+    let vacant = Vacant::ALL.iter().map(|it| Row {
+        claim: it.name(),
+        proved: VACANT,
+        refused: &[],
+    });
+    let rows: Vec<_> = METHODS.iter().copied().chain(vacant).collect();
+    let (mut page, mut complaints) = section("The native methods", named(&names, &rows));
     let tests = links(REFUSED.proved, &mut complaints);
     write!(page, "\n{}: {tests}.\n", REFUSED.claim).unwrap();
     (page, complaints)

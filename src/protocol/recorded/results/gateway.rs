@@ -1,6 +1,7 @@
-//! `health`, `status`, `system-presence`, `logs.tail`, `models.list`, `config.get`, small events.
+//! `health`, `status`, `system-presence`, `logs.tail`, `models.list`, `config.get`, what is not
+//! there, small events.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::protocol::PresenceEntry;
 use crate::protocol::events::system::{ShutdownEvent, TickEvent};
@@ -11,6 +12,7 @@ use crate::protocol::methods::system::{
     StatusAgentSessions, StatusDefaults, StatusHeartbeat, StatusHeartbeatAgent, StatusResult,
     StatusRow, StatusRuns, StatusSessions, SystemPresenceResult,
 };
+use crate::protocol::methods::vacant::Vacant;
 use crate::protocol::recorded::{Reasons, answer, compare, recording};
 
 use super::{Fixture, check_same, value};
@@ -77,6 +79,35 @@ fn presence_has_the_recorded_members() {
         &[answer("rpc-system_presence", "system-presence", 0)],
         &[],
         &[],
+    );
+}
+
+#[test]
+fn what_is_not_there_has_the_recorded_members() {
+    let ours = |vacant: Vacant| {
+        let reply = vacant.reply("1", None, 1).unwrap();
+        let frame: Value = serde_json::from_str(&reply.frame).unwrap();
+        frame["payload"].clone()
+    };
+    compare(
+        "channels",
+        &[ours(Vacant::ChannelsStatus)],
+        &[answer("rpc-channels_status", "channels.status", 0)],
+        &[
+            (".eventLoop", "there is no event loop"),
+            (".statusIssues", "not published"),
+        ],
+        &[],
+    );
+    check_same(
+        "nodes",
+        ours(Vacant::NodeList),
+        answer("rpc-node_list", "node.list", 0),
+    );
+    check_same(
+        "usage",
+        ours(Vacant::UsageStatus),
+        answer("rpc-usage_status", "usage.status", 0),
     );
 }
 

@@ -147,6 +147,9 @@ fn route(
         Method::DevicePairRename => device::rename(call, params),
         Method::DeviceTokenRotate => device::rotate(call, params),
         Method::DeviceTokenRevoke => device::revoke(call, params),
+        Method::Vacant(vacant) => vacant
+            .reply(&call.id, params, call.native.clock.now_ms())
+            .map(Served::Now),
     }
 }
 
