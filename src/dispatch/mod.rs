@@ -28,7 +28,7 @@ pub use reply::{
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
-    HistoryQuery, HttpSession, SessionList, SessionName, SessionReset,
+    HistoryQuery, HttpSession, SessionList, SessionName, SessionReset, SessionTexts,
 };
 pub use views::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView, LogTail,

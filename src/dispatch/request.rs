@@ -170,10 +170,17 @@ pub struct SessionList {
     pub offset: u64,
     /// At most this many.
     pub limit: u32,
-    /// Read the first user message of each session for a title.
-    pub with_titles: bool,
-    /// Read the last message of each session.
-    pub with_last_message: bool,
+    /// Texts to read with each session.
+    pub texts: SessionTexts,
+}
+
+/// Texts that are read with a session, from its transcript.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionTexts {
+    /// The first user message, for a title.
+    pub title: bool,
+    /// The last message.
+    pub last_message: bool,
 }
 
 /// How `sessions.resolve` names a session.

@@ -15,8 +15,8 @@ use crate::session::{
 
 use super::runs::expected;
 use super::{
-    Caller, Dispatch, DispatchError, SessionList, SessionName, SessionReset, SessionView,
-    SessionsPage, settings,
+    Caller, Dispatch, DispatchError, SessionList, SessionName, SessionReset, SessionTexts,
+    SessionView, SessionsPage, settings,
 };
 
 /// Most sessions one page has.
@@ -58,10 +58,7 @@ impl Dispatch {
         let page = self.parts.ledger.list_sessions(query).await?;
         let mut sessions = Vec::with_capacity(page.sessions.len());
         for record in page.sessions {
-            sessions.push(
-                self.view(record, list.with_titles, list.with_last_message)
-                    .await?,
-            );
+            sessions.push(self.view(record, list.texts).await?);
         }
         Ok(SessionsPage {
             sessions,
@@ -78,11 +75,12 @@ impl Dispatch {
         caller: &Caller,
         key: &str,
         agent_id: Option<&str>,
+        texts: SessionTexts,
     ) -> Result<Option<SessionView>, DispatchError> {
         self.require(caller, Operation::Method("sessions.describe"))?;
         let (key, _agent) = self.resolve_key(key, agent_id)?;
         match self.parts.ledger.session(key).await? {
-            Some(record) => self.view(record, false, false).await.map(Some),
+            Some(record) => self.view(record, texts).await.map(Some),
             None => Ok(None),
         }
     }
@@ -262,19 +260,18 @@ impl Dispatch {
     async fn view(
         &self,
         record: SessionRecord,
-        with_title: bool,
-        with_last: bool,
+        texts: SessionTexts,
     ) -> Result<SessionView, DispatchError> {
         let live = self.parts.logs.live_in(&record.key);
         let active = live.iter().map(|log| Arc::clone(log.info())).collect();
-        let wants_title = with_title && record.label.is_none();
+        let wants_title = texts.title && record.label.is_none();
         let first = EntryRange::After { n: 0, limit: 1 };
         let last = EntryRange::Newest { skip: 0, limit: 1 };
         let first_text = self
             .one_text(&record.key, wants_title.then_some(first))
             .await?;
         let last_text = self
-            .one_text(&record.key, with_last.then_some(last))
+            .one_text(&record.key, texts.last_message.then_some(last))
             .await?;
         Ok(SessionView {
             record,

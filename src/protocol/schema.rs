@@ -38,8 +38,9 @@ use super::methods::device::{
 use super::methods::runs::{RunsGetParams, RunsGetResult, RunsListParams, RunsListResult};
 use super::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsDeleteParams,
-    SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
-    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SubscribeResult,
+    SessionsDeleteResult, SessionsDescribeParams, SessionsDescribeResult, SessionsListParams,
+    SessionsListResult, SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
+    SessionsResolveResult, SubscribeResult,
 };
 use super::methods::system::{
     HealthParams, HealthSummary, LogsTailParams, LogsTailResult, StatusParams, StatusResult,
@@ -111,6 +112,7 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::ChatInject => method::<ChatInjectParams, ChatInjectResult>(row),
         Method::SessionsList => method::<SessionsListParams, SessionsListResult>(row),
         Method::SessionsResolve => method::<SessionsResolveParams, SessionsResolveResult>(row),
+        Method::SessionsDescribe => method::<SessionsDescribeParams, SessionsDescribeResult>(row),
         Method::SessionsReset => method::<SessionsResetParams, SessionEntryResult>(row),
         Method::SessionsDelete => method::<SessionsDeleteParams, SessionsDeleteResult>(row),
         Method::SessionsPatch => method::<SessionsPatchParams, SessionEntryResult>(row),

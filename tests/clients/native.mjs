@@ -427,6 +427,7 @@ step("two clients watch one session");
     "logs.tail": { limit: 5 },
     "sessions.resolve": { key: "agent:main:watched" },
     "sessions.list": { limit: 3 },
+    "sessions.describe": { key: "agent:main:watched" },
     "sessions.patch": { key: "agent:main:watched", label: "watched" },
     status: {},
     "system-presence": {},

@@ -236,6 +236,38 @@ async fn chat_methods_send_read_inject_and_abort() {
 }
 
 #[tokio::test]
+async fn a_session_is_described_by_its_row() {
+    let served = served().await;
+    let native = served.native().await;
+    ran(&native, "work", "d1", "hello").await;
+    let texts = json!({"key": "work", "includeDerivedTitles": true, "includeLastMessage": true});
+    let described = native.call("sessions.describe", texts).await;
+    let session = &described["session"];
+    let history = native
+        .call("chat.history", json!({"sessionKey": "work"}))
+        .await;
+    assert_eq!(session["sessionId"], history["sessionId"], "{described}");
+    assert_eq!(session["derivedTitle"], "hello", "{described}");
+    assert_eq!(session["lastMessagePreview"], "hello", "{described}");
+    let plain = native
+        .call("sessions.describe", json!({"key": "agent:main:work"}))
+        .await;
+    assert_eq!(plain["session"]["key"], "agent:main:work", "{plain}");
+    assert_eq!(plain["session"].get("derivedTitle"), None, "{plain}");
+    let nobody = native
+        .call("sessions.describe", json!({"key": "no such session"}))
+        .await;
+    assert_eq!(nobody, json!({"session": null}));
+    check_refused(
+        &native,
+        "sessions.describe",
+        json!({"key": ""}),
+        "invalid sessions.describe params: at /key: must not have fewer than 1 characters",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn sessions_are_listed_found_changed_reset_and_deleted() {
     let served = served().await;
     let native = served.native().await;

@@ -50,6 +50,8 @@ pub enum Method {
     SessionsList,
     /// `sessions.resolve`
     SessionsResolve,
+    /// `sessions.describe`
+    SessionsDescribe,
     /// `sessions.reset`
     SessionsReset,
     /// `sessions.delete`
@@ -155,7 +157,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 48] = [
+const METHODS: [MethodRow; 49] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -174,6 +176,7 @@ const METHODS: [MethodRow; 48] = [
     row(Method::ChatInject, "chat.inject", ADMIN),
     row(Method::SessionsList, "sessions.list", READ),
     row(Method::SessionsResolve, "sessions.resolve", READ),
+    row(Method::SessionsDescribe, "sessions.describe", READ),
     row(Method::SessionsSubscribe, "sessions.subscribe", READ),
     row(
         Method::MessagesSubscribe,

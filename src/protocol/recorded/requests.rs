@@ -17,8 +17,9 @@ use crate::protocol::methods::device::{
 };
 use crate::protocol::methods::runs::{RunsGetParams, RunsListParams};
 use crate::protocol::methods::sessions::{
-    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsDeleteParams, SessionsListParams,
-    SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
+    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsDeleteParams,
+    SessionsDescribeParams, SessionsListParams, SessionsPatchParams, SessionsResetParams,
+    SessionsResolveParams,
 };
 use crate::protocol::methods::system::{
     HealthParams, LogsTailParams, StatusParams, SystemPresenceParams,
@@ -52,6 +53,7 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::ChatInject => check!(ChatInjectParams),
         Method::SessionsList | Method::SessionsSubscribe => check!(SessionsListParams),
         Method::SessionsResolve => check!(SessionsResolveParams),
+        Method::SessionsDescribe => check!(SessionsDescribeParams),
         Method::SessionsReset => check!(SessionsResetParams),
         Method::SessionsDelete => check!(SessionsDeleteParams),
         Method::SessionsPatch => check!(SessionsPatchParams),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
+use crate::dispatch::SessionTexts;
 use crate::events::{ChangeReason, Log, Notice};
 use crate::ids::{AgentId, SessionKey, WireId};
 use crate::protocol::events::Event as Kind;
@@ -230,7 +231,12 @@ async fn read_row(native: &Native, session: &SessionKey, agent: &AgentId) -> Opt
     let itself = &native.itself;
     let view = native
         .dispatch
-        .session(itself, session.as_str(), Some(agent.as_str()))
+        .session(
+            itself,
+            session.as_str(),
+            Some(agent.as_str()),
+            SessionTexts::default(),
+        )
         .await;
     match view {
         Ok(view) => view.map(|view| rows::row(native, &view)),

@@ -533,6 +533,11 @@ pub(super) const METHODS: &[Row] = &[
         &["native_methods::sessions_are_listed_found_changed_reset_and_deleted"],
     ),
     method(
+        "sessions.describe",
+        &["native_methods::a_session_is_described_by_its_row"],
+        &["native_methods::a_session_is_described_by_its_row"],
+    ),
+    method(
         "sessions.subscribe",
         &["native_methods::subscribers_see_messages_and_changes_and_others_do_not"],
         &[],

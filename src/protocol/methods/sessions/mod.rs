@@ -1,10 +1,12 @@
 //! `sessions.*`: listing, finding, changing and watching conversations
 //! (`protocol-facts` §6.6–6.8).
 
+mod describe;
 mod list;
 mod patch;
 mod resolve;
 
+pub use describe::{SessionsDescribeParams, SessionsDescribeResult};
 pub use list::{
     LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, PageOf, SessionsListParams, SessionsListResult, SortBy,
 };

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::protocol::events::session::{RunPhase, SessionMessage, SessionsChanged};
 use crate::protocol::methods::sessions::{
-    PageOf, SessionEntryResult, SessionsDeleteResult, SessionsListResult, SubscribeResult,
+    PageOf, SessionEntryResult, SessionsDeleteResult, SessionsDescribeResult, SessionsListResult,
+    SubscribeResult,
 };
 use crate::protocol::recorded::{Reasons, answer, compare, recording};
 use crate::protocol::row::SessionEntry;
@@ -154,6 +155,12 @@ fn a_row_has_the_recorded_members() {
         &both(SESSION_OMITTED, ROW_OMITTED),
         &[],
     );
+    let described = SessionsDescribeResult {
+        session: Some(fixture.row()),
+    };
+    let mut recorded = answer("sessions-lifecycle", "sessions.describe", 0);
+    recorded["session"] = value(fixture.row());
+    check_same("described", value(described), recorded);
 }
 
 /// The recorded `session.message` and `sessions.changed` payloads that fit a test.

@@ -134,6 +134,7 @@ fn route(
         Method::ChatInject => chat::inject(call, open, params),
         Method::SessionsList => sessions::list(call, params),
         Method::SessionsResolve => sessions::resolve(call, params),
+        Method::SessionsDescribe => sessions::describe(call, params),
         Method::SessionsReset => sessions::reset(call, open, params),
         Method::SessionsDelete => sessions::delete(call, open, params),
         Method::SessionsPatch => sessions::patch(call, open, params),

@@ -2,16 +2,17 @@
 
 use serde_json::value::RawValue;
 
-use crate::dispatch::{DispatchError, SessionList, SessionName, SessionReset};
+use crate::dispatch::{DispatchError, SessionList, SessionName, SessionReset, SessionTexts};
 use crate::events::ChangeReason;
 use crate::ids::SessionKey;
 use crate::protocol::ErrorBody;
 use crate::protocol::events::Event as Kind;
 use crate::protocol::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, PageOf, ResetReason, ResolveCandidate,
-    SessionEntryResult, SessionRef, SessionsDeleteParams, SessionsDeleteResult, SessionsListParams,
-    SessionsListResult, SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
-    SessionsResolveResult, SubscribeResult,
+    SessionEntryResult, SessionRef, SessionsDeleteParams, SessionsDeleteResult,
+    SessionsDescribeParams, SessionsDescribeResult, SessionsListParams, SessionsListResult,
+    SessionsPatchParams, SessionsResetParams, SessionsResolveParams, SessionsResolveResult,
+    SubscribeResult,
 };
 use crate::protocol::params::Patch;
 use crate::protocol::row::SessionEntry;
@@ -53,8 +54,10 @@ async fn read_list(
         search: params.search,
         offset,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
-        with_titles: params.include_derived_titles.unwrap_or(false),
-        with_last_message: params.include_last_message.unwrap_or(false),
+        texts: SessionTexts {
+            title: params.include_derived_titles.unwrap_or(false),
+            last_message: params.include_last_message.unwrap_or(false),
+        },
     };
     let page = native
         .dispatch
@@ -77,6 +80,25 @@ async fn read_list(
         place.as_ref().clone_into(&mut result.path);
     }
     Ok(result)
+}
+
+pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: SessionsDescribeParams = call.params(params)?;
+    let texts = SessionTexts {
+        title: params.include_derived_titles.unwrap_or(false),
+        last_message: params.include_last_message.unwrap_or(false),
+    };
+    let call = call.clone();
+    Ok(short(async move {
+        let native = &call.native;
+        let found = native
+            .dispatch
+            .session(&call.peer.caller, params.key.as_str(), None, texts)
+            .await;
+        call.answer(found.map(|view| SessionsDescribeResult {
+            session: view.map(|view| rows::row(native, &view)),
+        }))
+    }))
 }
 
 pub(super) fn resolve(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
