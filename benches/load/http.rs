@@ -64,6 +64,28 @@ pub(crate) fn foreign_chat(addr: SocketAddr, token: &str, stream: bool) -> Case<
     }
 }
 
+/// A streamed call that brings a tool and an image; the agent uses neither.
+pub(crate) fn rich_chat<'a>(server: &'a Child, token: &str, agent: &str) -> Case<'a> {
+    let body = format!(
+        "{{\"model\":\"openclaw:{agent}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\
+         \"content\":[{{\"type\":\"text\",\"text\":\"What is this?\"}},{{\"type\":\"image_url\",\
+         \"image_url\":{{\"url\":\"data:image/png;base64,{PIXEL}\"}}}}]}}],\
+         \"tools\":[{{\"type\":\"function\",\"function\":{{\"name\":\"look\",\
+         \"parameters\":{{\"type\":\"object\"}}}}}}]}}"
+    );
+    let auth = format!("Authorization: Bearer {token}\r\n");
+    Case {
+        name: format!("with tool and image, agent {agent}"),
+        server: Some(server),
+        addr: server.addr,
+        connect: Connect::Http(vec![with_body("/v1/chat/completions", &auth, &body); 16]),
+    }
+}
+
+/// A PNG of one pixel.
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAAB\
+                     JRU5ErkJggg==";
+
 fn case<'a>(name: &str, server: &'a Child, request: Vec<u8>, clients: usize) -> Case<'a> {
     Case {
         name: name.to_owned(),

@@ -116,6 +116,7 @@ fn ours(plan: &Plan, only: &str) {
             vec![
                 http::get("flush per chunk floor", &floor_http, "/sse", 16),
                 chat("yield", true, false),
+                http::rich_chat(&gateway, token, "yield"),
             ],
         ),
         (
@@ -123,6 +124,7 @@ fn ours(plan: &Plan, only: &str) {
             vec![
                 http::get("flush per chunk floor", &floor_http, "/sse", 16),
                 chat("ready", true, false),
+                http::rich_chat(&gateway, token, "ready"),
             ],
         ),
     ];

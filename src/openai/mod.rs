@@ -19,7 +19,8 @@ pub use error::{ApiError, ErrorShape};
 pub use json::Kind;
 pub use model::ModelTarget;
 pub use request::{
-    ChatRequest, Draft, FetchedImages, IMAGE_BYTES_MAX, RequestError, ToolsError, model_override,
+    ChatRequest, Draft, FetchedImages, IMAGE_BYTES_MAX, RequestError, ToolsError, message_channel,
+    model_override,
 };
 pub use response::{ModelList, ReplyHead, path_segment};
 pub use runs::{RunState, RunStream, gathered_calls, run_json};

@@ -23,6 +23,8 @@ pub struct Turn {
     pub sampling: Sampling,
     /// Another model for this run (`provider/model`), already authorized.
     pub model: Option<String>,
+    /// The channel the caller says the message came through, such as `webchat`; in lower case.
+    pub channel: Option<String>,
 }
 
 impl Turn {

@@ -331,6 +331,27 @@ async fn a_model_override_reaches_the_agent_when_it_is_configured() {
 }
 
 #[tokio::test]
+async fn the_channel_of_a_message_reaches_the_agent_in_lower_case() {
+    const CHANNEL: &str = "x-openclaw-message-channel";
+    let (agent, mut puppet) = Puppet::new();
+    let rig = Rig::start(RigConfig::with_agent(agent)).await;
+    let mut connection = rig.connect().await;
+    connection
+        .send(chat_with(&[(CHANNEL, " Telegram ")], HI))
+        .await;
+    let run = puppet.next().await;
+    assert_eq!(run.turn.turn.channel.as_deref(), Some("telegram"));
+    run.ends().await;
+    assert_eq!(connection.response().await.status(), 200);
+    let long = "x".repeat(65);
+    for bad in ["a b", long.as_str()] {
+        let refused = connection.ask(chat_with(&[(CHANNEL, bad)], HI)).await;
+        assert_eq!(refused.status(), 400, "{bad}");
+        assert_eq!(refused.message(), "Invalid `x-openclaw-message-channel`.");
+    }
+}
+
+#[tokio::test]
 async fn every_listed_model_works_as_model() {
     let rig = Rig::start(RigConfig::default()).await;
     let mut connection = rig.connect().await;

@@ -71,6 +71,9 @@ pub enum RequestError {
     /// `x-openclaw-model` names no model.
     #[error("Invalid `x-openclaw-model`.")]
     ModelOverride,
+    /// `x-openclaw-message-channel` is no name.
+    #[error("Invalid `x-openclaw-message-channel`.")]
+    Channel,
     /// `tools` or `tool_choice` cannot be used.
     #[error("Invalid tools/tool_choice: {0}")]
     Tools(#[source] ToolsError),
@@ -111,6 +114,7 @@ impl RequestError {
             | Self::Seed
             | Self::Model
             | Self::ModelOverride
+            | Self::Channel
             | Self::Tools(_)
             | Self::ToolClash
             | Self::Image

@@ -191,7 +191,22 @@ impl ChatRequest<'_> {
                 ..self.sampling
             },
             model: None,
+            channel: None,
         })
+    }
+}
+
+/// Checks the value of the `x-openclaw-message-channel` header; any name will do.
+///
+/// # Errors
+/// [`RequestError::Channel`]: white space inside, control characters, or more than 64 bytes.
+pub fn message_channel(text: &str) -> Result<String, RequestError> {
+    let text = text.trim();
+    let is_plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if is_plain && !text.is_empty() && text.len() <= 64 {
+        Ok(text.to_lowercase())
+    } else {
+        Err(RequestError::Channel)
     }
 }
 

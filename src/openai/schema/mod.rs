@@ -98,7 +98,7 @@ fn chat(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
-const CHAT_HEADERS: [(&str, &str); 8] = [
+const CHAT_HEADERS: [(&str, &str); 9] = [
     (
         "x-openclaw-agent-id",
         "The agent; wins over `model`. `x-openclaw-agent` is the same.",
@@ -110,6 +110,10 @@ const CHAT_HEADERS: [(&str, &str); 8] = [
     (
         "x-openclaw-model",
         "Another model for this call; needs the scope `operator.admin`.",
+    ),
+    (
+        "x-openclaw-message-channel",
+        "The channel the message came through, for the agent; at most 64 bytes.",
     ),
     (
         "x-openclaw-on-disconnect",

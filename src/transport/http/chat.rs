@@ -17,7 +17,7 @@ use crate::events::{Item, Log, Record, Subscription};
 use crate::ids::WireId;
 use crate::openai::{
     Answer, ApiError, ChatRequest, Draft, FetchedImages, ModelTarget, ReplyHead, RequestError,
-    Stream, StreamOptions, model_override,
+    Stream, StreamOptions, message_channel, model_override,
 };
 use crate::run::{OnDisconnect, Turn};
 
@@ -35,6 +35,7 @@ const AGENT_ID: &str = "x-openclaw-agent-id";
 const AGENT: &str = "x-openclaw-agent";
 const SESSION_KEY: &str = "x-openclaw-session-key";
 const MODEL: &str = "x-openclaw-model";
+const CHANNEL: &str = "x-openclaw-message-channel";
 const ON_DISCONNECT: &str = "x-openclaw-on-disconnect";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const OPEN_WEBUI_CHAT: &str = "x-openwebui-chat-id";
@@ -107,6 +108,7 @@ impl Call<'_> {
         let session = self.session(&request)?;
         dispatch.check_target(&agent, &session)?;
         let override_model = asked_model.map(model_override).transpose()?;
+        let channel = text(self.headers, CHANNEL)?.map(message_channel);
         let delivery = Delivery {
             is_stream: request.is_stream(),
             options: StreamOptions {
@@ -119,6 +121,7 @@ impl Call<'_> {
         let fetched = self.fetch_images(&request).await?;
         let turn = Turn {
             model: override_model,
+            channel: channel.transpose()?,
             ..request.into_turn_with(&fetched)?
         };
         let idempotency_key = text(self.headers, IDEMPOTENCY_KEY)?;
@@ -200,7 +203,14 @@ impl Call<'_> {
             return [0; 32];
         }
         let mut digest = Sha256::new();
-        for name in [AGENT_ID, AGENT, SESSION_KEY, MODEL, OPEN_WEBUI_CHAT] {
+        for name in [
+            AGENT_ID,
+            AGENT,
+            SESSION_KEY,
+            MODEL,
+            CHANNEL,
+            OPEN_WEBUI_CHAT,
+        ] {
             let value = self.headers.get(name).map(HeaderValue::as_bytes);
             digest.update(value.unwrap_or_default());
             digest.update([0]);
