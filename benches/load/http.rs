@@ -66,25 +66,39 @@ pub(crate) fn foreign_chat(addr: SocketAddr, token: &str, stream: bool) -> Case<
 
 /// A streamed call that brings a tool and an image; the agent uses neither.
 pub(crate) fn rich_chat<'a>(server: &'a Child, token: &str, agent: &str) -> Case<'a> {
-    let body = format!(
-        "{{\"model\":\"openclaw:{agent}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\
-         \"content\":[{{\"type\":\"text\",\"text\":\"What is this?\"}},{{\"type\":\"image_url\",\
-         \"image_url\":{{\"url\":\"data:image/png;base64,{PIXEL}\"}}}}]}}],\
-         \"tools\":[{{\"type\":\"function\",\"function\":{{\"name\":\"look\",\
-         \"parameters\":{{\"type\":\"object\"}}}}}}]}}"
-    );
+    let image = format!("data:image/png;base64,{PIXEL}");
+    let content = serde_json::json!([
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": image}},
+    ]);
+    let function = serde_json::json!({"name": "look", "parameters": {"type": "object"}});
+    let body = serde_json::json!({
+        "model": format!("openclaw:{agent}"),
+        "stream": true,
+        "messages": [{"role": "user", "content": content}],
+        "tools": [{"type": "function", "function": function}],
+    });
     let auth = format!("Authorization: Bearer {token}\r\n");
     Case {
         name: format!("with tool and image, agent {agent}"),
         server: Some(server),
         addr: server.addr,
-        connect: Connect::Http(vec![with_body("/v1/chat/completions", &auth, &body); 16]),
+        connect: Connect::Http(vec![
+            with_body(
+                "/v1/chat/completions",
+                &auth,
+                &body.to_string()
+            );
+            16
+        ]),
     }
 }
 
 /// A PNG of one pixel.
-const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAAB\
-                     JRU5ErkJggg==";
+const PIXEL: &str = concat!(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ",
+    "AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+);
 
 fn case<'a>(name: &str, server: &'a Child, request: Vec<u8>, clients: usize) -> Case<'a> {
     Case {

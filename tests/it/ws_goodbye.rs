@@ -18,7 +18,8 @@ fn named(values: &[Value], name: &dyn Fn(&Value) -> Value) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_that_end_during_the_drain_are_told_and_answered_before_the_goodbye() {
-    let model = "sim/lorem?tokens=20&tps=100";
+    // None may end before all are asked for, on a busy machine either.
+    let model = "sim/lorem?tokens=20&tps=5";
     let served = Served::start(json!({ "agents": { "list": [{ "id": "main", "model": model }] } }));
     let served = served.await;
     let mut ws = Ws::connect(served.addr(), backend()).await;
