@@ -299,6 +299,8 @@ impl Root {
         let transport = self.transport(&dispatch, &auth, &rates);
         let goodbye = transport.emptied();
         let (drain, until) = (self.drain.clone(), self.accepts_until);
+        // Before anything is accepted: who connected while this process started is not turned away.
+        drain.advance(Phase::Running);
         self.tasks.spawn("listener", async move {
             tokio::select! {
                 biased;
@@ -328,7 +330,6 @@ impl Root {
             stopper.wind_down(goodbye).await;
             close.send_replace(true);
         });
-        self.drain.advance(Phase::Running);
         Gateway {
             addr,
             auth: self.config.auth.mode.clone(),
