@@ -68,24 +68,30 @@ impl Dispatch {
     }
 
     async fn stored_run(&self, record: RunRecord) -> Result<FoundRun, DispatchError> {
-        let (text, calls) = self.stored_answer(record.run_id).await?;
+        let answer = self.stored_answer(record.run_id).await?;
         Ok(FoundRun::Stored(Box::new(StoredRun {
             record,
-            text,
-            calls,
+            text: answer.text,
+            calls: answer.calls,
         })))
     }
 
-    /// What the ledger has of the answer of a run: its text and the calls of client tools in it.
-    pub(super) async fn stored_answer(
-        &self,
-        run: RunId,
-    ) -> Result<(String, Vec<ToolCall>), DispatchError> {
+    /// What the ledger has of the answer of a run.
+    pub(super) async fn stored_answer(&self, run: RunId) -> Result<StoredAnswer, DispatchError> {
         let entries = self.parts.ledger.run_entries(run).await?;
         let mut newest_first = entries.into_iter().rev();
         let answer = newest_first.find_map(|entry| answer(entry.body));
         Ok(answer.unwrap_or_default())
     }
+}
+
+/// An answer, as the ledger has it.
+#[derive(Debug, Default)]
+pub(super) struct StoredAnswer {
+    pub(super) text: String,
+    /// Calls of client tools.
+    pub(super) calls: Vec<ToolCall>,
+    pub(super) reasoning: String,
 }
 
 /// Whether the caller may know of a run of this principal: it is its own, or it may do everything.
@@ -94,11 +100,18 @@ fn may_see(caller: &Caller, principal: Option<&str>) -> bool {
         || principal.is_some_and(|principal| *principal == *owner(caller).principal())
 }
 
-fn answer(body: EntryBody) -> Option<(String, Vec<ToolCall>)> {
+fn answer(body: EntryBody) -> Option<StoredAnswer> {
     match body {
         EntryBody::Assistant {
-            text, tool_calls, ..
-        } => Some((text, tool_calls)),
+            text,
+            tool_calls,
+            reasoning,
+            ..
+        } => Some(StoredAnswer {
+            text,
+            calls: tool_calls,
+            reasoning,
+        }),
         EntryBody::User { .. }
         | EntryBody::Tool { .. }
         | EntryBody::ToolResult { .. }

@@ -61,6 +61,8 @@ pub struct EndedRun {
     pub text: String,
     /// Calls of client tools in the answer, when it came from the ledger.
     pub calls: Vec<ToolCall>,
+    /// What the agent thought, when it came from the ledger.
+    pub reasoning: String,
     /// The run's row, when it came from the ledger.
     pub record: Option<Arc<RunRecord>>,
 }

@@ -473,6 +473,7 @@ impl Dispatch {
                 terminal,
                 text: log.map(|log| log.text()).unwrap_or_default(),
                 calls: Vec::new(),
+                reasoning: String::new(),
                 record: Some(Arc::new(record)),
             })),
             (None, Some(_)) => self.ended_from_ledger(record).await.map(Started::Ended),

@@ -55,6 +55,7 @@ impl Dispatch {
                 terminal,
                 text: log.text(),
                 calls: Vec::new(),
+                reasoning: String::new(),
                 record: None,
             })),
             Ok(None) | Err(_) if has_started(&log) => Ok(Waited::Running),
@@ -70,13 +71,14 @@ impl Dispatch {
         let Some(terminal) = record.terminal.clone() else {
             return Err(DispatchError::Stopped);
         };
-        let (text, calls) = self.stored_answer(record.run_id).await?;
+        let answer = self.stored_answer(record.run_id).await?;
         Ok(EndedRun {
             wire_id: record.wire_id.clone(),
             session: record.session.clone(),
             terminal: Arc::new(terminal),
-            text,
-            calls,
+            text: answer.text,
+            calls: answer.calls,
+            reasoning: answer.reasoning,
             record: Some(Arc::new(record)),
         })
     }

@@ -371,4 +371,5 @@ async fn calls_and_reasoning_are_in_the_answer_a_key_finds_again() {
         choice["message"]["tool_calls"]
     );
     assert_eq!(found["finish_reason"], "tool_calls");
+    assert_eq!(found["message"]["reasoning_content"], "hm");
 }

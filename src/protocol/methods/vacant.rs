@@ -3,7 +3,7 @@
 //!
 //! Official clients ask for all of them when they start. Each is answered with what is true here:
 //! there is none. One table says name, scope, params and result; whoever needs to know the types of
-//! a method [visits](Visit) it.
+//! a method visits it.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;

@@ -19,7 +19,7 @@ use crate::openai::{
     Answer, ApiError, ChatRequest, Draft, FetchedImages, ModelTarget, ReplyHead, RequestError,
     Stream, StreamOptions, message_channel, model_override,
 };
-use crate::run::{OnDisconnect, Turn};
+use crate::run::{Event, OnDisconnect, Turn};
 
 use super::body::Body;
 use super::guard::RunGuard;
@@ -311,16 +311,29 @@ impl Call<'_> {
             return self.follow(log, head, delivery, RunGuard::none()).await;
         }
         let run_id = run_id(&head.id);
+        let agents = self.front.dispatch().agents();
+        let agent = run
+            .record
+            .as_ref()
+            .and_then(|record| agents.get(&record.agent));
+        let show_reasoning = agent.is_some_and(|agent| agent.show_reasoning);
+        let options = StreamOptions {
+            show_reasoning,
+            ..delivery.options
+        };
+        let reasoning = Event::Reasoning(run.reasoning);
         let mut response = if delivery.is_stream {
             let mut frames = BytesMut::with_capacity(1024 + run.text.len());
-            let mut stream = Stream::new(&head, delivery.options);
+            let mut stream = Stream::new(&head, options);
             stream.open(&mut frames);
+            stream.push_event(&mut frames, &reasoning);
             stream.push_text(&mut frames, &run.text);
             stream.push_calls(&mut frames, &run.calls);
             stream.finish(&mut frames, &run.terminal);
             respond::events(Body::whole(frames.freeze()))
         } else {
-            let mut answer = Answer::new(head, false);
+            let mut answer = Answer::new(head, show_reasoning);
+            answer.push_event(&reasoning);
             answer.push_text(run.text);
             answer.push_calls(run.calls);
             match answer.finish(&run.terminal) {
