@@ -153,7 +153,8 @@ where
         let service = service_fn(|request| {
             was_asked.store(true, Ordering::Relaxed);
             let (fronts, place) = (Arc::clone(&self), Arc::clone(&place));
-            async move { Ok::<_, Infallible>(fronts.answer::<S>(request, place).await) }
+            // On the heap while a request is answered: an idle connection keeps no room for it.
+            Box::pin(async move { Ok::<_, Infallible>(fronts.answer::<S>(request, place).await) })
         });
         let connection = self.builder(timer).serve_connection(io, service);
         let mut connection = pin!(connection.with_upgrades());
