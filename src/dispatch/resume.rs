@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::{
-    EntryBody, Front, Message, OnDisconnect, Owner, QueueMode, Role, RunInfo, Storage, Turn,
-};
+use crate::run::{Conversation, Front, OnDisconnect, Owner, QueueMode, RunInfo, Storage, Turn};
 use crate::scheduler::{Accept, Order, SubmitError};
 use crate::session::OpenRun;
 
@@ -82,13 +80,10 @@ impl Dispatch {
             on_disconnect: OnDisconnect::Continue,
             accepted_at_ms: record.accepted_at_ms,
         });
+        let input: Conversation = open.input.iter().collect();
         let turn = Turn {
             system: resume.system,
-            current: open
-                .input
-                .iter()
-                .map(|entry| message(&entry.body))
-                .collect(),
+            current: input.iter().cloned().collect(),
             model: resume.model,
             ..Turn::default()
         };
@@ -124,31 +119,6 @@ fn owner(principal: Option<&str>) -> Owner {
         party: "recovered".into(),
         device,
         connection: None,
-    }
-}
-
-fn message(body: &EntryBody) -> Message {
-    match body {
-        EntryBody::User { text, images } => {
-            let mut message = Message::text(Role::User, text.clone());
-            message.images.clone_from(images);
-            message
-        }
-        EntryBody::ToolResult {
-            tool_call_id,
-            name,
-            text,
-        } => {
-            let mut message = Message::text(Role::Tool, text.clone());
-            message.tool_call_id = Some(tool_call_id.clone());
-            message.name.clone_from(name);
-            message
-        }
-        EntryBody::Assistant { text, .. } | EntryBody::Injected { text, .. } => {
-            Message::text(Role::Assistant, text.clone())
-        }
-        EntryBody::Tool { name, .. } => Message::text(Role::Tool, name.clone()),
-        EntryBody::Compaction { summary } => Message::text(Role::User, summary.clone()),
     }
 }
 
