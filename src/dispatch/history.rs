@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::auth::Operation;
 use crate::events::Notice;
-use crate::ids::EntryId;
+use crate::ids::{EntryId, SessionKey};
 use crate::run::{Entry, EntryBody};
-use crate::session::{EntryRange, LedgerError, NewEntry};
+use crate::session::{EntryRange, LedgerError, NewEntry, SessionRecord};
 
 use super::{
     Caller, ChatInject, Dispatch, DispatchError, History, HistoryQuery, InFlight, Injected,
+    MessageQuery,
 };
 
 impl Dispatch {
@@ -28,15 +29,14 @@ impl Dispatch {
         // transcript too, so that no message is in neither.
         let live = self.parts.logs.live_in(&key).into_iter();
         let live: Vec<_> = live.map(|log| (log.started_at_ms(), log)).collect();
+        let skip = match &query.around {
+            Some(message) => self.skip_to(&key, message, query.limit).await?,
+            None => query.skip,
+        };
+        let limit = query.limit;
         let range = match query.after {
-            Some(cursor) => EntryRange::After {
-                n: cursor.n,
-                limit: query.limit,
-            },
-            None => EntryRange::Newest {
-                skip: query.skip,
-                limit: query.limit,
-            },
+            Some(cursor) => EntryRange::After { n: cursor.n, limit },
+            None => EntryRange::Newest { skip, limit },
         };
         let page = self.parts.ledger.entries(key.clone(), range).await?;
         let session = self.parts.ledger.session(key.clone()).await?;
@@ -45,6 +45,7 @@ impl Dispatch {
             session,
             entries: Vec::new(),
             total: 0,
+            skip,
             in_flight: None,
             waiting: Vec::new(),
             reset: query.after.is_some(),
@@ -72,6 +73,66 @@ impl Dispatch {
             }
         }
         Ok(history)
+    }
+
+    /// One entry of a session's transcript; `None` when it is not there.
+    ///
+    /// # Errors
+    /// A malformed key, a failing ledger.
+    pub async fn chat_message(
+        &self,
+        caller: &Caller,
+        query: MessageQuery,
+    ) -> Result<Option<Entry>, DispatchError> {
+        self.require(caller, Operation::Method("chat.message.get"))?;
+        let (key, _agent) = self.resolve_key(&query.session_key, query.agent_id.as_deref())?;
+        let Some((_session, n)) = self.place_of(&key, &query).await? else {
+            return Ok(None);
+        };
+        let range = EntryRange::After {
+            n: n.saturating_sub(1),
+            limit: 1,
+        };
+        let page = self.parts.ledger.entries(key, range).await?;
+        let entry = page.and_then(|page| page.entries.into_iter().next());
+        // Between the two reads the session may have got another transcript.
+        Ok(entry.filter(|entry| entry.id.to_string() == query.entry_id))
+    }
+
+    /// How many of the newest entries come behind a page with this message in its middle.
+    async fn skip_to(
+        &self,
+        key: &SessionKey,
+        message: &MessageQuery,
+        limit: u32,
+    ) -> Result<u64, DispatchError> {
+        let place = self.place_of(key, message).await?;
+        Ok(place.map_or(0, |(session, n)| {
+            let behind = session.entries.saturating_sub(n);
+            behind.saturating_sub(u64::from(limit / 2))
+        }))
+    }
+
+    /// The session a message is in, and where it stands.
+    async fn place_of(
+        &self,
+        key: &SessionKey,
+        message: &MessageQuery,
+    ) -> Result<Option<(SessionRecord, u64)>, DispatchError> {
+        let Ok(id) = uuid::Uuid::parse_str(&message.entry_id) else {
+            return Ok(None);
+        };
+        let ledger = &self.parts.ledger;
+        let session = ledger.session(key.clone()).await?;
+        let expected = message.session_id.as_deref();
+        let is_meant = |session: &SessionRecord| {
+            expected.is_none_or(|expected| session.session_id.to_string() == expected)
+        };
+        let Some(session) = session.filter(is_meant) else {
+            return Ok(None);
+        };
+        let place = ledger.position(key.clone(), EntryId::from_uuid(id)).await?;
+        Ok(place.map(|n| (session, n)))
     }
 
     /// Appends an assistant message to a transcript.

@@ -28,8 +28,9 @@ pub use reply::{
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
-    HistoryQuery, HttpSession, SessionList, SessionName, SessionReset, SessionTexts,
+    HistoryQuery, HttpSession, MessageQuery, SessionList, SessionName, SessionReset, SessionTexts,
 };
+pub use text::{COMMANDS, Command, CommandArgument};
 pub use views::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView, LogTail,
     LogTailQuery, LogView, ModelEntry, NoDefaultAgent,

@@ -150,6 +150,8 @@ pub struct History {
     pub entries: Vec<Entry>,
     /// Entries the transcript has in all.
     pub total: u64,
+    /// How many of the newest come behind these.
+    pub skip: u64,
     /// The active run.
     pub in_flight: Option<InFlight>,
     /// Runs that wait, in order.

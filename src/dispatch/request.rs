@@ -144,6 +144,21 @@ pub struct HistoryQuery {
     pub limit: u32,
     /// Only what comes after this position, when given.
     pub after: Option<HistoryCursor>,
+    /// What surrounds this message in place of the newest ones, while it is in the transcript.
+    pub around: Option<MessageQuery>,
+}
+
+/// A message of a session's transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageQuery {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Must be the session's transcript, when given.
+    pub session_id: Option<String>,
+    /// Id of the entry.
+    pub entry_id: String,
 }
 
 /// A place in a transcript.

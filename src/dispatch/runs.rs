@@ -48,6 +48,13 @@ struct Plan {
     queueing: Option<(Option<QueueMode>, Option<QueueMode>)>,
 }
 
+/// What is left of a message once a session command in front of it is carried out.
+struct Opening {
+    message: String,
+    /// The transcript the run must find.
+    expected_session_id: Option<SessionId>,
+}
+
 impl Dispatch {
     /// Starts a run for a chat completion. For a stored session the accept commit is done when this
     /// returns.
@@ -122,7 +129,7 @@ impl Dispatch {
             return Ok(known);
         }
         self.accepting()?;
-        let message = self.carry_out_reset(caller, &session, message).await?;
+        let opening = self.opening(caller, &session, message, None).await?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -132,7 +139,7 @@ impl Dispatch {
             on_disconnect: OnDisconnect::Continue,
             turn: Turn {
                 system: request.extra_system,
-                current: vec![user_message(message, request.images)],
+                current: vec![user_message(opening.message, request.images)],
                 model: request.model,
                 ..Turn::default()
             },
@@ -184,7 +191,8 @@ impl Dispatch {
         if request.must_exist && self.parts.ledger.session(session.clone()).await?.is_none() {
             return Err(DispatchError::SessionNotFound(request.session_key));
         }
-        let expected_session_id = expected(request.session_id.as_deref(), &session)?;
+        let expected = request.session_id;
+        let opening = self.opening(caller, &session, message, expected).await?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -193,12 +201,12 @@ impl Dispatch {
             storage: Storage::Stored,
             on_disconnect: OnDisconnect::Continue,
             turn: Turn {
-                current: vec![user_message(message, request.images)],
+                current: vec![user_message(opening.message, request.images)],
                 ..Turn::default()
             },
             timeout: request.timeout,
             idempotency: Some(idempotency),
-            expected_session_id,
+            expected_session_id: opening.expected_session_id,
             queueing: Some((request.queue_mode, request.queue_mode_default)),
         };
         self.launch(caller, plan).await
@@ -282,15 +290,19 @@ impl Dispatch {
         Ok((session, agent.id.clone()))
     }
 
-    /// Resets the session when the message begins with `/new` or `/reset`; returns what is left.
-    async fn carry_out_reset(
+    /// Resets the session when the message begins with `/new` or `/reset`.
+    async fn opening(
         &self,
         caller: &Caller,
         session: &SessionKey,
         message: String,
-    ) -> Result<String, DispatchError> {
+        expected_session_id: Option<String>,
+    ) -> Result<Opening, DispatchError> {
         let Some((command, rest)) = text::reset_command(&message) else {
-            return Ok(message);
+            return Ok(Opening {
+                expected_session_id: expected(expected_session_id.as_deref(), session)?,
+                message,
+            });
         };
         let reason = match command {
             ResetCommand::New => ChangeReason::New,
@@ -300,13 +312,16 @@ impl Dispatch {
             session_key: session.to_string(),
             agent_id: None,
             reason,
-            expected_session_id: None,
+            expected_session_id,
         };
         self.sessions_reset(caller, request).await?;
-        Ok(if rest.is_empty() {
-            GREETING_PROMPT.to_owned()
-        } else {
-            rest.to_owned()
+        Ok(Opening {
+            message: if rest.is_empty() {
+                GREETING_PROMPT.to_owned()
+            } else {
+                rest.to_owned()
+            },
+            expected_session_id: None,
         })
     }
 

@@ -9,6 +9,75 @@ use super::error::DispatchError;
 /// Words that stop the runs of a session when a whole message is one of them.
 const STOP_WORDS: [&str; 4] = ["/stop", "stop", "/abort", "abort"];
 
+/// A command a message can be, as `commands.list` tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// How a message begins that is this command.
+    pub aliases: &'static [&'static str],
+    /// What it does.
+    pub description: &'static str,
+    /// Whether it is about a setting of the session rather than the session.
+    pub is_setting: bool,
+    /// What may follow it.
+    pub argument: Option<CommandArgument>,
+}
+
+/// What may follow a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandArgument {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub description: &'static str,
+    /// The values it can have; empty when it is free text.
+    pub choices: &'static [&'static str],
+}
+
+/// The text behind `/new` and `/reset`.
+const FIRST_MESSAGE: CommandArgument = CommandArgument {
+    name: "message",
+    description: "The first message of the new transcript",
+    choices: &[],
+};
+
+/// Every command a message can be.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "stop",
+        aliases: &["/stop", "/abort"],
+        description: "Stop what the session is doing.",
+        is_setting: false,
+        argument: None,
+    },
+    Command {
+        name: "new",
+        aliases: &["/new"],
+        description: "Begin a new, empty transcript.",
+        is_setting: false,
+        argument: Some(FIRST_MESSAGE),
+    },
+    Command {
+        name: "reset",
+        aliases: &["/reset"],
+        description: "Begin a new, empty transcript.",
+        is_setting: false,
+        argument: Some(FIRST_MESSAGE),
+    },
+    Command {
+        name: "queue",
+        aliases: &["/queue"],
+        description: "Say or set what happens to a message while the session is busy.",
+        is_setting: true,
+        argument: Some(CommandArgument {
+            name: "mode",
+            description: "What happens to it; nothing asks which it is",
+            choices: &["steer", "collect", "followup", "interrupt", "default"],
+        }),
+    },
+];
+
 /// A session command at the start of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResetCommand {
@@ -98,6 +167,30 @@ mod tests {
         assert_eq!(clean("e\u{301}\u{7}\tx\r\n").unwrap(), "é\tx\r\n");
         assert_eq!(clean("plain").unwrap(), "plain");
         assert!(matches!(clean("a\0b"), Err(DispatchError::NullByte)));
+    }
+
+    fn is_command(message: &str) -> bool {
+        is_stop(message)
+            || reset_command(message).is_some()
+            || queue_command(message).is_some_and(|command| command != QueueCommand::Unknown)
+    }
+
+    #[test]
+    fn every_command_that_is_listed_is_understood() {
+        for command in COMMANDS {
+            for alias in command.aliases {
+                assert!(is_command(alias), "{alias}");
+                let choices = command.argument.map(|argument| argument.choices);
+                for choice in choices.into_iter().flatten() {
+                    assert!(is_command(&format!("{alias} {choice}")), "{alias} {choice}");
+                }
+            }
+        }
+        let listed = |word: &str| COMMANDS.iter().any(|it| it.aliases.contains(&word));
+        let stops = STOP_WORDS.iter().filter(|word| word.starts_with('/'));
+        for word in stops.chain(&["/new", "/reset", "/queue"]) {
+            assert!(listed(word), "{word}");
+        }
     }
 
     #[test]

@@ -26,8 +26,10 @@ use super::methods::agents::{
 };
 use super::methods::chat::{
     ChatAbortParams, ChatAbortResult, ChatHistoryParams, ChatHistoryResult, ChatInjectParams,
-    ChatInjectResult, ChatSendParams, ChatSendResult,
+    ChatInjectResult, ChatMessageGetParams, ChatMessageGetResult, ChatMetadataParams,
+    ChatMetadataResult, ChatSendParams, ChatSendResult, ChatStartupParams, ChatStartupResult,
 };
+use super::methods::commands::{CommandsListParams, CommandsListResult};
 use super::methods::config::{ConfigGetParams, ConfigGetResult};
 use super::methods::device::{
     DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult,
@@ -108,6 +110,10 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
             files
         }
         Method::ChatHistory => method::<ChatHistoryParams, ChatHistoryResult>(row),
+        Method::ChatStartup => method::<ChatStartupParams, ChatStartupResult>(row),
+        Method::ChatMetadata => method::<ChatMetadataParams, ChatMetadataResult>(row),
+        Method::ChatMessageGet => method::<ChatMessageGetParams, ChatMessageGetResult>(row),
+        Method::CommandsList => method::<CommandsListParams, CommandsListResult>(row),
         Method::ChatAbort => method::<ChatAbortParams, ChatAbortResult>(row),
         Method::ChatInject => method::<ChatInjectParams, ChatInjectResult>(row),
         Method::SessionsList => method::<SessionsListParams, SessionsListResult>(row),

@@ -510,6 +510,13 @@ pub trait Ledger: DeviceStore + fmt::Debug {
         range: EntryRange,
     ) -> BoxFuture<'_, Result<Option<EntryPage>, LedgerError>>;
 
+    /// Where an entry stands in its session's transcript; `None` when it is not there.
+    fn position(
+        &self,
+        key: SessionKey,
+        id: EntryId,
+    ) -> BoxFuture<'_, Result<Option<u64>, LedgerError>>;
+
     /// Removes what is older than the limits allow; returns how many sessions and runs went.
     fn prune(
         &self,

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clawport::Gateway;
-use clawport::ids::{RunId, SessionId, SessionKey, WireId};
+use clawport::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use clawport::internals::session::sqlite::{OpenOptions, SqliteLedger};
 use clawport::internals::session::{
     Accepted, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage, EntryRange,
@@ -234,6 +234,14 @@ impl Ledger for Early {
         range: EntryRange,
     ) -> BoxFuture<'_, Result<Option<EntryPage>, LedgerError>> {
         self.inner.entries(key, range)
+    }
+
+    fn position(
+        &self,
+        key: SessionKey,
+        id: EntryId,
+    ) -> BoxFuture<'_, Result<Option<u64>, LedgerError>> {
+        self.inner.position(key, id)
     }
 
     fn prune(

@@ -38,6 +38,7 @@ mod http_streams;
 mod http_vectors;
 mod model_agent;
 mod model_faults;
+mod native_chat;
 mod native_events;
 mod native_methods;
 mod native_refusals;

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod agents;
 pub mod attachment;
 pub mod chat;
+pub mod commands;
 pub mod config;
 pub mod device;
 pub mod runs;

@@ -42,6 +42,14 @@ pub enum Method {
     ChatSend,
     /// `chat.history`
     ChatHistory,
+    /// `chat.startup`
+    ChatStartup,
+    /// `chat.metadata`
+    ChatMetadata,
+    /// `chat.message.get`
+    ChatMessageGet,
+    /// `commands.list`
+    CommandsList,
     /// `chat.abort`
     ChatAbort,
     /// `chat.inject`
@@ -157,7 +165,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 49] = [
+const METHODS: [MethodRow; 53] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -165,12 +173,16 @@ const METHODS: [MethodRow; 49] = [
     row(Method::ConfigGet, "config.get", READ),
     row(Method::AgentsList, "agents.list", READ),
     row(Method::AgentIdentityGet, "agent.identity.get", READ),
+    row(Method::CommandsList, "commands.list", READ),
     row(Method::ModelsList, "models.list", READ),
     row(Method::RunsList, "runs.list", READ),
     row(Method::RunsGet, "runs.get", READ),
     row(Method::Agent, "agent", ScopeRule::AgentMessage),
     row(Method::AgentWait, "agent.wait", WRITE),
     row(Method::ChatHistory, "chat.history", READ),
+    row(Method::ChatStartup, "chat.startup", READ),
+    row(Method::ChatMetadata, "chat.metadata", READ),
+    row(Method::ChatMessageGet, "chat.message.get", READ),
     row(Method::ChatAbort, "chat.abort", WRITE),
     row(Method::ChatSend, "chat.send", WRITE),
     row(Method::ChatInject, "chat.inject", ADMIN),

@@ -8,8 +8,10 @@ use crate::protocol::methods::Method;
 use crate::protocol::methods::agent::{AgentParams, AgentWaitParams};
 use crate::protocol::methods::agents::{AgentIdentityParams, AgentsListParams, ModelsListParams};
 use crate::protocol::methods::chat::{
-    ChatAbortParams, ChatHistoryParams, ChatInjectParams, ChatSendParams,
+    ChatAbortParams, ChatHistoryParams, ChatInjectParams, ChatMessageGetParams, ChatMetadataParams,
+    ChatSendParams, ChatStartupParams,
 };
+use crate::protocol::methods::commands::CommandsListParams;
 use crate::protocol::methods::config::ConfigGetParams;
 use crate::protocol::methods::device::{
     DevicePairApproveParams, DevicePairListParams, DevicePairRejectParams, DevicePairRemoveParams,
@@ -49,6 +51,10 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::AgentWait => check!(AgentWaitParams),
         Method::ChatSend => check!(ChatSendParams),
         Method::ChatHistory => check!(ChatHistoryParams),
+        Method::ChatStartup => check!(ChatStartupParams),
+        Method::ChatMetadata => check!(ChatMetadataParams),
+        Method::ChatMessageGet => check!(ChatMessageGetParams),
+        Method::CommandsList => check!(CommandsListParams),
         Method::ChatAbort => check!(ChatAbortParams),
         Method::ChatInject => check!(ChatInjectParams),
         Method::SessionsList | Method::SessionsSubscribe => check!(SessionsListParams),

@@ -338,6 +338,18 @@ async fn transcripts_are_read_in_pages(bed: impl Bed) {
         ledger.entries(key("none"), newest(0, 1)).await.unwrap(),
         None
     );
+    let third = ledger.entries(key("a"), after(2, 1)).await.unwrap();
+    let id = third.unwrap().entries[0].id;
+    let position = async |name| ledger.position(key(name), id).await.unwrap();
+    assert_eq!(position("a").await, Some(3));
+    assert_eq!(position("none").await, None);
+    let unknown = EntryId::from_uuid(Uuid::from_u128(77));
+    assert_eq!(ledger.position(key("a"), unknown).await.unwrap(), None);
+    ledger
+        .reset_session(target(&*ledger, "a", 2))
+        .await
+        .unwrap();
+    assert_eq!(position("a").await, None, "it is in an archived transcript");
 }
 
 async fn a_page_of_large_entries_ends_early(bed: impl Bed) {

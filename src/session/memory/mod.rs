@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::ids::{RunId, SessionId, SessionKey, WireId};
+use crate::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::Entry;
 
 use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
@@ -222,6 +222,14 @@ impl Ledger for MemoryLedger {
         range: EntryRange,
     ) -> BoxFuture<'_, Result<Option<EntryPage>, LedgerError>> {
         self.read(move |state| state.entries(&key, range))
+    }
+
+    fn position(
+        &self,
+        key: SessionKey,
+        id: EntryId,
+    ) -> BoxFuture<'_, Result<Option<u64>, LedgerError>> {
+        self.read(move |state| state.position(&key, id))
     }
 
     fn prune(

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::ids::{SessionId, SessionKey};
+use crate::ids::{EntryId, SessionId, SessionKey};
 use crate::run::{Entry, Usage};
 use crate::session::ledger::{
     ENTRY_PAGE_BYTES_MAX, EntryPage, EntryRange, Lease, LedgerError, NewEntry, Retention,
@@ -143,6 +143,15 @@ impl State {
             entries,
             total: record.entries,
         })
+    }
+
+    pub(super) fn position(&self, key: &SessionKey, id: EntryId) -> Option<u64> {
+        let record = &self.sessions.get(key)?.record;
+        let transcript = self.transcripts.get(&record.session_id)?;
+        let mut stored = transcript.entries.iter();
+        stored
+            .find(|stored| stored.entry.id == id)
+            .map(|stored| stored.entry.n)
     }
 
     pub(super) fn prune(&mut self, limits: &Retention, now_ms: u64) -> (u64, u64) {

@@ -35,7 +35,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::ids::{RunId, SessionId, SessionKey, WireId};
+use crate::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::metrics::Metrics;
 use crate::run::Entry;
 
@@ -412,6 +412,15 @@ impl Ledger for SqliteLedger {
         range: EntryRange,
     ) -> BoxFuture<'_, Result<Option<EntryPage>, LedgerError>> {
         let step = move |conn: &Connection| sessions::entries(conn, &key, range);
+        self.readers.read(step).boxed()
+    }
+
+    fn position(
+        &self,
+        key: SessionKey,
+        id: EntryId,
+    ) -> BoxFuture<'_, Result<Option<u64>, LedgerError>> {
+        let step = move |conn: &Connection| sessions::position(conn, &key, id);
         self.readers.read(step).boxed()
     }
 

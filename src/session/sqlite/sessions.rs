@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
-use crate::ids::{AgentId, SessionId, SessionKey};
+use crate::ids::{AgentId, EntryId, SessionId, SessionKey};
 use crate::run::{Entry, Usage};
 use crate::session::ledger::{
     ENTRY_PAGE_BYTES_MAX, EntryPage, EntryRange, Lease, LedgerError, SessionPage, SessionPatch,
@@ -307,6 +307,24 @@ pub(super) fn entries(
         entries,
         total: head.entries,
     }))
+}
+
+/// Looks at every position of the transcript: ids have no index, which would cost each entry more
+/// than the rare question is worth.
+pub(super) fn position(
+    conn: &Connection,
+    key: &SessionKey,
+    id: EntryId,
+) -> Result<Option<u64>, StepError> {
+    let Some(head) = Head::by_key(conn, key)? else {
+        return Ok(None);
+    };
+    let mut select =
+        conn.prepare_cached("SELECT n FROM entry WHERE transcript = ?1 AND id = ?2 LIMIT 1")?;
+    let found = select.query_row(params![head.transcript, blob(id.as_uuid())], |row| {
+        rows::number(row, "n")
+    });
+    Ok(found.optional()?)
 }
 
 /// The first entries in this order, until they have more bytes than a page may have.

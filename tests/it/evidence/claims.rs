@@ -453,6 +453,11 @@ pub(super) const METHODS: &[Row] = &[
         &["native_methods::agents_and_models_are_those_of_the_configuration"],
     ),
     method(
+        "commands.list",
+        &["native_chat::the_commands_that_are_listed_work"],
+        &["native_chat::the_commands_that_are_listed_work"],
+    ),
+    method(
         "models.list",
         &["native_methods::agents_and_models_are_those_of_the_configuration"],
         &[],
@@ -483,9 +488,25 @@ pub(super) const METHODS: &[Row] = &[
         &[
             "ws_runs::a_client_that_comes_during_a_run_goes_on_from_the_history",
             "native_methods::chat_methods_send_read_inject_and_abort",
+            "native_chat::a_transcript_is_read_page_by_page_and_around_a_message",
             "restart::a_session_goes_on_after_a_restart",
         ],
         &[],
+    ),
+    method(
+        "chat.startup",
+        &["native_chat::a_session_is_opened_with_one_request"],
+        &["native_chat::a_session_is_opened_with_one_request"],
+    ),
+    method(
+        "chat.metadata",
+        &["native_chat::a_session_is_opened_with_one_request"],
+        &["native_chat::the_commands_that_are_listed_work"],
+    ),
+    method(
+        "chat.message.get",
+        &["native_chat::a_message_that_was_cut_can_be_read_whole"],
+        &["native_chat::a_message_that_was_cut_can_be_read_whole"],
     ),
     method(
         "chat.abort",
@@ -504,6 +525,7 @@ pub(super) const METHODS: &[Row] = &[
         &[
             "native_methods::chat_methods_send_read_inject_and_abort",
             "ws_runs::a_chat_message_is_acknowledged_streamed_and_kept",
+            "native_chat::a_session_begins_anew_by_text_for_those_who_may_reset_it",
         ],
         &[
             "ws_runs::a_key_is_used_once",

@@ -1,12 +1,17 @@
-//! `chat.send`, `chat.history`, `chat.abort` and `chat.inject` (`protocol-facts` §6.5).
+//! `chat.*`: sending, reading, stopping (`protocol-facts` §6.5).
 
 mod history;
+mod message;
+mod startup;
 
 pub use history::{
     ChatHistoryParams, ChatHistoryResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
     HistoryKind, InFlightRun, InputConsumption, InputReceipt, PENDING_INPUTS_MAX, PendingInput,
     PendingInputs, PendingState, ReceiptState,
 };
+
+pub use message::{ChatMessageGetParams, ChatMessageGetResult, UnavailableReason, entry_id};
+pub use startup::{ChatMetadataParams, ChatMetadataResult, ChatStartupParams, ChatStartupResult};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

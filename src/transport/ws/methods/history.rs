@@ -1,25 +1,27 @@
-//! `chat.history` (`protocol-facts` §6.5).
+//! `chat.history`, `chat.startup` and `chat.message.get` (`protocol-facts` §6.5).
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::dispatch::{DispatchError, History, HistoryCursor, HistoryQuery};
+use crate::dispatch::{DispatchError, History, HistoryCursor, HistoryQuery, MessageQuery};
 use crate::ids::AgentId;
 use crate::protocol::methods::agents::THINKING_OFF;
 use crate::protocol::methods::chat::{
-    ChatHistoryParams, ChatHistoryResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
+    ChatHistoryParams, ChatHistoryResult, ChatMessageGetParams, ChatMessageGetResult,
+    ChatStartupParams, ChatStartupResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
     HistoryKind, InFlightRun, InputConsumption, InputReceipt, PendingInput, PendingInputs,
-    PendingState, ReceiptState,
+    PendingState, ReceiptState, UnavailableReason, entry_id,
 };
+use crate::protocol::methods::sessions::SessionsResolveParams;
 use crate::protocol::transcript::{View, history_messages};
-use crate::protocol::{Bounded, ErrorBody, Reply};
+use crate::protocol::{Bounded, ErrorBody};
 use crate::run::{Entry, EntryBody};
 use crate::session::SessionRecord;
 use crate::transport::ws::native::as_u64;
 use crate::transport::ws::rows;
 
 use super::system::as_usize;
-use super::{Call, Served, short};
+use super::{Call, Served, agents, sessions, short};
 
 /// Entries a cursor may be behind before its owner is told to read everything again.
 const DELTA_MAX: u64 = 200;
@@ -29,9 +31,78 @@ pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
     if let Some(refusal) = params.refusal() {
         return Err(call.invalid(refusal));
     }
+    let call = call.clone();
+    Ok(short(async move {
+        match load(&call, &params).await {
+            Ok(result) if call.is_v3() && result.kind != Some(HistoryKind::Reset) => {
+                call.ok(&result.for_v3())
+            }
+            Ok(result) => call.ok(&result),
+            Err(error) => call.refuse(&error),
+        }
+    }))
+}
+
+pub(super) fn startup(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: ChatStartupParams = call.params(params)?;
+    if let Some(refusal) = params.refusal() {
+        return Err(call.invalid(refusal));
+    }
+    let call = call.clone();
+    Ok(short(async move {
+        match open(&call, params).await {
+            Ok(result) => call.ok(&result),
+            Err(error) => call.refuse(&error),
+        }
+    }))
+}
+
+async fn open(call: &Call, params: ChatStartupParams) -> Result<ChatStartupResult, ErrorBody> {
+    let key = match (&params.session_key, &params.short_id) {
+        (Some(key), _) => key.clone(),
+        (None, short_id) => {
+            let name = SessionsResolveParams {
+                short_id: short_id.clone(),
+                agent_id: params.agent_id.clone(),
+                ..SessionsResolveParams::default()
+            };
+            sessions::find(call, &name).await?.key.unwrap_or_default()
+        }
+    };
+    let params = params.history(key);
+    if let Some(refusal) = params.refusal() {
+        return Err(call.invalid(refusal));
+    }
+    Ok(ChatStartupResult {
+        history: load(call, &params).await?,
+        metadata: agents::metadata_result(call),
+        agents_list: agents::list_result(call),
+    })
+}
+
+pub(super) fn message(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: ChatMessageGetParams = call.params(params)?;
+    let query = MessageQuery {
+        session_key: params.session_key.to_string(),
+        agent_id: params.agent_id.as_deref().map(str::to_owned),
+        session_id: params.session_id.as_deref().map(str::to_owned),
+        entry_id: entry_id(&params.message_id).to_owned(),
+    };
+    let call = call.clone();
+    Ok(short(async move {
+        let dispatch = &call.native.dispatch;
+        let found = dispatch.chat_message(&call.peer.caller, query).await;
+        call.answer(found.map(|entry| match entry {
+            Some(entry) => ChatMessageGetResult::of(&params, &entry),
+            None => ChatMessageGetResult::unavailable(UnavailableReason::NotFound),
+        }))
+    }))
+}
+
+async fn load(call: &Call, params: &ChatHistoryParams) -> Result<ChatHistoryResult, ErrorBody> {
     let cursor = params.cursor.as_deref().map(DeltaCursor::decode);
     if let Some(None) = cursor {
-        return Ok(Served::Now(call.ok(&ChatHistoryResult::reset())));
+        return Ok(ChatHistoryResult::reset());
     }
     let after = cursor.flatten().map(|cursor| HistoryCursor {
         session_id: cursor.session_id,
@@ -48,19 +119,21 @@ pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
             None => u32::try_from(limit.min(HISTORY_LIMIT_MAX)).unwrap_or(u32::MAX),
         },
         after,
+        around: params.message_id.as_ref().map(|id| MessageQuery {
+            session_key: params.session_key.clone(),
+            agent_id: params.agent_id.clone(),
+            session_id: params.session_id.clone(),
+            entry_id: entry_id(id).to_owned(),
+        }),
     };
-    let call = call.clone();
-    Ok(short(async move {
-        match call
-            .native
-            .dispatch
-            .chat_history(&call.peer.caller, query)
-            .await
-        {
-            Ok(history) => page(&call, &params, &history),
-            Err(error) => call.refuse(&history_error(&call, &error)),
-        }
-    }))
+    let dispatch = &call.native.dispatch;
+    let history = dispatch.chat_history(&call.peer.caller, query).await;
+    let history = history.map_err(|error| history_error(call, &error))?;
+    let is_too_old = after.is_some() && as_u64(history.entries.len()) > DELTA_MAX;
+    if history.reset || is_too_old {
+        return Ok(ChatHistoryResult::reset());
+    }
+    Ok(result(call, params, &history))
 }
 
 /// Clients ask again after a failure that names the method.
@@ -72,20 +145,6 @@ fn history_error(call: &Call, error: &DispatchError) -> ErrorBody {
             ..body.with_details(serde_json::json!({ "method": call.name }))
         },
         _ => body,
-    }
-}
-
-fn page(call: &Call, params: &ChatHistoryParams, history: &History) -> Reply {
-    let count = as_u64(history.entries.len());
-    let is_delta = params.cursor.is_some();
-    if history.reset || (is_delta && count > DELTA_MAX) {
-        return call.ok(&ChatHistoryResult::reset());
-    }
-    let result = result(call, params, history);
-    if call.is_v3() {
-        call.ok(&result.for_v3())
-    } else {
-        call.ok(&result)
     }
 }
 
@@ -119,7 +178,7 @@ fn result(call: &Call, params: &ChatHistoryParams, history: &History) -> ChatHis
         pending_inputs: Some(pending(history)),
         input_receipts: receipts,
         input_consumptions: consumptions,
-        delta_cursor: delta_cursor(params, history),
+        delta_cursor: delta_cursor(history),
         in_flight_run: history
             .in_flight
             .as_ref()
@@ -132,7 +191,7 @@ fn result(call: &Call, params: &ChatHistoryParams, history: &History) -> ChatHis
             ..base
         };
     }
-    let offset = params.offset.unwrap_or(0);
+    let offset = history.skip;
     let kept = as_u64(history.entries.len() - shown.dropped_entries);
     let end = offset.saturating_add(kept);
     let has_more = end < history.total;
@@ -240,10 +299,10 @@ fn consumption(receipt: &InputReceipt) -> Option<InputConsumption> {
 }
 
 /// Where the next call can go on: behind the newest entry this one has seen.
-fn delta_cursor(params: &ChatHistoryParams, history: &History) -> Option<String> {
+fn delta_cursor(history: &History) -> Option<String> {
     let session_id = history.session.as_ref()?.session_id;
     let n = match history.entries.last() {
-        Some(newest) if params.offset.unwrap_or(0) == 0 => newest.n,
+        Some(newest) if history.skip == 0 => newest.n,
         Some(_) | None => history.total,
     };
     Some(DeltaCursor { session_id, n }.encode())

@@ -114,7 +114,7 @@ pub(super) fn resolve(call: &Call, params: Option<&RawValue>) -> Result<Served, 
     }))
 }
 
-async fn find(
+pub(super) async fn find(
     call: &Call,
     params: &SessionsResolveParams,
 ) -> Result<SessionsResolveResult, ErrorBody> {
