@@ -659,9 +659,9 @@ fn agents_are_checked() {
         [("gpt-4o".into(), AgentId::parse("main").unwrap())]
     );
     let config = Setup::new(
-        "{agents: {defaults: {systemPrompt: 'all', timeoutSeconds: 0, idleSeconds: 0, reasoningDefault: 'on', abortGraceMs: 1},
+        "{agents: {defaults: {systemPrompt: 'all', timeoutSeconds: 0, idleSeconds: 0, reasoningDefault: 'on', abortGraceMs: 1, restartable: true},
           list: [{id: 'a', name: 'A'}, {id: 'b', systemPrompt: 'own', timeoutSeconds: 5, idleSeconds: 6,
-                  maxConcurrent: 7, weight: 8, reasoningDefault: 'off'}]}}",
+                  maxConcurrent: 7, weight: 8, reasoningDefault: 'off', restartable: false}]}}",
     )
     .config();
     let [a, b] = config.agents.list.as_slice() else {
@@ -682,6 +682,7 @@ fn agents_are_checked() {
     assert_eq!(b.limits.run, Some(Duration::from_secs(5)));
     assert_eq!(b.limits.idle, Some(Duration::from_secs(6)));
     assert_eq!((b.limits.concurrent_max, b.limits.weight), (7, 8));
+    assert_eq!((a.limits.restartable, b.limits.restartable), (true, false));
     assert_eq!(b.limits.abort_grace, Duration::from_millis(1));
 }
 

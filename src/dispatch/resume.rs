@@ -1,4 +1,4 @@
-//! Starting runs again that an earlier process accepted but never started.
+//! Starting runs again that an earlier process accepted and did not bring to an end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Conversation, Front, OnDisconnect, Owner, QueueMode, RunInfo, Storage, Turn};
-use crate::scheduler::{Accept, Order, SubmitError};
+use crate::scheduler::{Accept, Life, Order, SubmitError};
 use crate::session::OpenRun;
 
 use super::Dispatch;
 use super::runs::{chat, limits};
+use super::views::AgentEntry;
+
+/// How often a run is started over. One that brings the process down must not do so for ever.
+const RESTARTS_MAX: u32 = 3;
 
 /// What beside its input is needed to start a run, as it is kept with the run.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,7 +57,8 @@ impl Resume {
 }
 
 impl Dispatch {
-    /// Schedules a run that an earlier process accepted and never started. HTTP runs are not
+    /// Schedules a run that an earlier process accepted and never started, or had started for an
+    /// agent whose runs may be started over, at most [`RESTARTS_MAX`] times. HTTP runs are not
     /// started again: nobody waits for their answer any more.
     ///
     /// Returns false when it cannot be started again; then it must be ended.
@@ -65,7 +70,11 @@ impl Dispatch {
         let Some(agent) = self.agents().get(&record.agent) else {
             return Ok(false);
         };
-        if record.front == Front::Http || record.started_at_ms.is_some() {
+        let life = match record.started_at_ms {
+            None => Life::First,
+            Some(_) => Life::Another,
+        };
+        if record.front == Front::Http || (life == Life::Another && !may_restart(open, &agent)) {
             return Ok(false);
         }
         let resume = Resume::read(open.resume.as_deref());
@@ -90,12 +99,17 @@ impl Dispatch {
         let timeout = resume.timeout_ms.map(Duration::from_millis);
         let order = Order {
             log: self.logs().open(&info),
-            chat: resume.queue_mode.map(|mode| chat(mode, &turn)),
+            // A turn that was begun is neither merged into another nor dropped for one.
+            chat: resume
+                .queue_mode
+                .filter(|_mode| life == Life::First)
+                .map(|mode| chat(mode, &turn)),
             turn,
             agent: Arc::clone(&agent.agent),
             limits: limits(&agent, timeout),
             accept: Accept::Recovered {
                 session_id: record.session_id,
+                life,
             },
             info,
         };
@@ -105,6 +119,11 @@ impl Dispatch {
             .await
             .map(|_submitted| true)
     }
+}
+
+/// Whether a run that had started may be started over once more.
+fn may_restart(open: &OpenRun, agent: &AgentEntry) -> bool {
+    agent.limits.restartable && open.restarts < RESTARTS_MAX
 }
 
 /// The owner of a run from an earlier process, whose connections are gone.

@@ -85,6 +85,8 @@ pub struct AgentLimits {
     pub abort_grace: Duration,
     /// Most bytes of answer text.
     pub output_bytes_max: usize,
+    /// Whether a run that had started when the process died is started over by the next one.
+    pub restartable: bool,
 }
 
 /// A model of a provider.

@@ -242,7 +242,12 @@ impl GatewayBuilder {
             Some(ledger) => ledger,
             None => open_ledger(&self.config.store, &metrics, lock_wait).await?,
         };
-        let waiting = recover::settle(&ledger, &self.clock)
+        let agents = self.config.agents.list.iter();
+        let restartable = agents
+            .filter(|agent| agent.limits.restartable)
+            .map(|agent| agent.id.clone())
+            .collect();
+        let waiting = recover::settle(&ledger, &self.clock, &restartable)
             .await
             .map_err(StartError::Recover)?;
         let root = Root {

@@ -1,32 +1,39 @@
 //! What a start does with runs that an earlier process left without an end.
 //!
-//! Every accepted run gets exactly one terminal: one that had started ends as interrupted, one that
-//! never started is queued again, in the order of acceptance; its input is in the transcript either
-//! way.
+//! Every accepted run gets exactly one terminal: one that had started ends as interrupted, unless
+//! its agent's runs may be started over; one that never started is queued again, in the order of
+//! acceptance; its input is in the transcript either way.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
+use crate::ids::AgentId;
 use crate::run::{Outcome, Terminal};
 use crate::session::{EndRun, Ledger, LedgerError, OpenRun};
 
 /// Open runs that are read at most; more than the queue of a gateway can hold.
 const OPEN_RUNS_MAX: u32 = 100_000;
 
-/// Ends what had started and returns what is to be queued again, oldest first.
+/// Ends what had started and returns what is to be queued again: first the runs of `restartable`
+/// agents that had started, because they held their lanes, then what waited, each oldest first.
 ///
 /// # Errors
 /// A failing ledger.
 pub(super) async fn settle(
     ledger: &Arc<dyn Ledger>,
     clock: &Arc<dyn Clock>,
+    restartable: &HashSet<AgentId>,
 ) -> Result<Vec<OpenRun>, LedgerError> {
+    let mut begun = Vec::new();
     let mut waiting = Vec::new();
     let mut interrupted = 0_u64;
     for run in ledger.open_runs(OPEN_RUNS_MAX).await? {
         if run.record.started_at_ms.is_none() {
             waiting.push(run);
+        } else if restartable.contains(&run.record.agent) {
+            begun.push(run);
         } else {
             end(&run, ledger, clock).await?;
             interrupted += 1;
@@ -38,7 +45,8 @@ pub(super) async fn settle(
             "runs of an earlier process ended as interrupted"
         );
     }
-    Ok(waiting)
+    begun.append(&mut waiting);
+    Ok(begun)
 }
 
 /// Queues runs again; one that cannot be queued ends as interrupted.

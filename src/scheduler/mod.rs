@@ -21,7 +21,7 @@ mod verdict;
 
 pub use backend::Backends;
 pub use config::{DropPolicy, QueueConfig, SchedulerConfig};
-pub use order::{Accept, Chat, Commit, Load, Order, RunLimits, SubmitError, Submitted};
+pub use order::{Accept, Chat, Commit, Life, Load, Order, RunLimits, SubmitError, Submitted};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -352,6 +352,7 @@ impl Owner {
             parts: Arc::clone(&self.parts),
             submitted_at,
             session_id: None,
+            life: Life::First,
             placed: Vec::new(),
         };
         self.runs.insert(run, running);

@@ -79,7 +79,19 @@ pub enum Accept {
     Recovered {
         /// The transcript the run writes to.
         session_id: SessionId,
+        /// How far the earlier process came with it.
+        life: Life,
     },
+}
+
+/// Which life of a run it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// Its agent was never started.
+    #[default]
+    First,
+    /// Its agent was started by a process that died; its input is in the transcript.
+    Another,
 }
 
 /// What is committed before a run of a stored session is acknowledged.

@@ -19,13 +19,13 @@ use crate::error::ErrorCode;
 use crate::events::{Notice, Record};
 use crate::ids::SessionId;
 use crate::run::{
-    AbortCause, Conversation, Entry, Event, FinishReason, OnDisconnect, Outcome, RunError,
-    TimeoutPhase, Turn, Usage,
+    AbortCause, Conversation, Entry, EntryBody, Event, FinishReason, Message, OnDisconnect,
+    Outcome, RunError, TimeoutPhase, Turn, Usage,
 };
 use crate::session::{Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed};
 
 use super::backend::BackendStream;
-use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Order, SubmitError, Submitted};
+use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Life, Order, SubmitError, Submitted};
 use super::queueing::{FoldTurn, Follower, Steering};
 use super::recent::{ENTRIES_MAX, Recent};
 use super::verdict::{Stop, Verdict};
@@ -75,6 +75,8 @@ pub(super) struct RunTask {
     pub(super) submitted_at: Instant,
     /// The transcript the run writes to, once it is known.
     pub(super) session_id: Option<SessionId>,
+    /// Whether an earlier process started it already.
+    pub(super) life: Life,
     /// Its input, once that is in the transcript.
     pub(super) placed: Vec<Entry>,
 }
@@ -127,8 +129,9 @@ impl RunTask {
                 self.acknowledge(None);
                 return AcceptStep::Go(None);
             }
-            Accept::Recovered { session_id } => {
+            Accept::Recovered { session_id, life } => {
                 self.session_id = Some(session_id);
+                self.life = life;
                 let accepted = Some(Accepted {
                     session_id,
                     placed: None,
@@ -329,6 +332,10 @@ impl RunTask {
             None => self.place().await.map_err(|error| store_failed(&error))?,
         };
         self.session_id = Some(placed.session_id);
+        if self.life == Life::Another {
+            let asked = self.asked_before(&placed).await;
+            turn.current = asked.map_err(|error| store_failed(&error))?;
+        }
         for follower in followers {
             merge(follower, &mut turn).await;
         }
@@ -374,10 +381,38 @@ impl RunTask {
     async fn place(&self) -> Result<Placed, LedgerError> {
         let ledger = &self.parts.ledger;
         let run = self.order.info.run_id;
-        let placed =
-            bounded(ledger.start_run(ledger.lease(), run, self.parts.clock.now_ms())).await?;
-        self.announce_input(&placed);
-        Ok(placed)
+        let (lease, now_ms) = (ledger.lease(), self.parts.clock.now_ms());
+        match self.life {
+            Life::First => {
+                let placed = bounded(ledger.start_run(lease, run, now_ms)).await?;
+                self.announce_input(&placed);
+                Ok(placed)
+            }
+            // Everybody was told of its input in its first life.
+            Life::Another => bounded(ledger.restart_run(lease, run, now_ms)).await,
+        }
+    }
+
+    /// What a run that is started over is to answer: its own input and the messages that were
+    /// merged or steered into it before, which have ended as part of it.
+    async fn asked_before(&self, placed: &Placed) -> Result<Vec<Message>, LedgerError> {
+        let range = EntryRange::After {
+            n: placed.entries_before,
+            limit: ENTRIES_MAX,
+        };
+        let key = self.order.info.session.clone();
+        let page = bounded(self.parts.ledger.entries(key, range)).await?;
+        let page = page.filter(|page| page.session_id == placed.session_id);
+        let entries = page.map_or_else(|| placed.input.clone(), |page| page.entries);
+        let asked = entries.iter().filter(|entry| match &entry.body {
+            EntryBody::User { .. } | EntryBody::ToolResult { .. } => true,
+            EntryBody::Assistant { .. }
+            | EntryBody::Tool { .. }
+            | EntryBody::Injected { .. }
+            | EntryBody::Compaction { .. } => false,
+        });
+        let asked: Conversation = asked.collect();
+        Ok(asked.iter().cloned().collect())
     }
 
     fn start_backend(&mut self, turn: AgentTurn) -> BackendStream {

@@ -820,6 +820,7 @@ async fn a_recovered_run_starts_without_being_accepted_again() {
     order.info = info;
     order.accept = Accept::Recovered {
         session_id: waiting.record.session_id,
+        life: Life::First,
     };
     drop(busy);
     let again = Rig::over(ledger);
@@ -833,4 +834,74 @@ async fn a_recovered_run_starts_without_being_accepted_again() {
         1,
         "only the one that had started"
     );
+}
+
+/// Takes the messages that are steered to it, says `half`, and then nothing until it is cancelled.
+fn takes_and_waits() -> AgentRef {
+    agent(Isolation::Inline, |_turn, mut context| {
+        Box::pin(
+            stream::once(async move {
+                while context.inbox.try_take().is_none() {
+                    tokio::task::yield_now().await;
+                }
+                context.inbox.stored().await;
+                Ok(Event::Text("half".to_owned()))
+            })
+            .chain(stream::pending()),
+        )
+    })
+}
+
+#[tokio::test]
+async fn a_run_that_is_started_over_answers_all_it_had_been_asked_once() {
+    let rig = Rig::new();
+    let mut told = rig.order("told", "s", &echo());
+    told.chat = None;
+    end(&rig.submit(told).await).await;
+    let order = chat_order(&rig, "a", &takes_and_waits(), QueueMode::Steer);
+    let info = Arc::clone(&order.info);
+    let first = rig.submit(order).await;
+    let steered = rig
+        .submit(chat_order(&rig, "b", &echo(), QueueMode::Steer))
+        .await;
+    assert_eq!(end(&steered).await.outcome, FOLDED);
+    first_text(&first).await;
+
+    // As after a crash: the ledger is all that is left.
+    let ledger = Arc::new(rig.ledger.reopen());
+    let open = ledger.open_runs(10).await.unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].record.run_id, info.run_id);
+    let again = Rig::over(Arc::clone(&ledger));
+    let mut order = rig.order("a", "s", &echo());
+    order.info = info;
+    order.turn.current = Vec::new();
+    order.accept = Accept::Recovered {
+        session_id: open[0].record.session_id,
+        life: Life::Another,
+    };
+    let log = again.logs.open(&order.info);
+    order.log = Arc::clone(&log);
+    again.handle.submit(order).await.unwrap();
+    assert_eq!(end(&log).await.outcome, STOPPED);
+    assert_eq!(log.text(), "ask told|ask told|ask a\n\nask b");
+    let said = format!("A:{} (stop)", log.text());
+    assert_eq!(
+        again.texts("s").await,
+        [
+            "U:ask told",
+            "A:ask told (stop)",
+            "U:ask a",
+            "U:ask b",
+            &said
+        ]
+    );
+    // The first life can write nothing any more.
+    rig.handle
+        .cancel(first.info().run_id, AbortCause::Rpc)
+        .await;
+    end(&first).await;
+    assert_eq!(again.texts("s").await.len(), 5);
+    let run = ledger.find_run(first.info().wire_id.clone()).await.unwrap();
+    assert_eq!(run.unwrap().terminal.unwrap().outcome, STOPPED);
 }

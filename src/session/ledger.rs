@@ -167,6 +167,8 @@ pub struct OpenRun {
     pub input: Vec<Entry>,
     /// [`NewRun::resume`], as it was given.
     pub resume: Option<String>,
+    /// How often it was started over.
+    pub restarts: u32,
 }
 
 /// What is written when a run is accepted, in one step.
@@ -422,6 +424,16 @@ pub trait Ledger: DeviceStore + fmt::Debug {
     /// Notes, durably, that the agent of a run that had to wait is about to be started, and places
     /// its input in the transcript.
     fn start_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>>;
+
+    /// Notes, durably, that a run that was started by an earlier owner is about to be started over,
+    /// and counts that. Its input, once placed, stays where it is. From then on the earlier owner
+    /// can write nothing for it any more.
+    fn restart_run(
         &self,
         lease: Lease,
         run_id: RunId,

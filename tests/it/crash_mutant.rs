@@ -138,6 +138,15 @@ impl Ledger for Early {
         start.boxed()
     }
 
+    fn restart_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        self.inner.restart_run(lease, run_id, at_ms)
+    }
+
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
         let end = async move {
             self.committed(end.run_id).await;

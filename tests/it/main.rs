@@ -45,6 +45,7 @@ mod native_refusals;
 mod promises;
 mod protocol_3;
 mod restart;
+mod restartable;
 mod soak;
 mod support;
 mod ws_events;

@@ -124,6 +124,9 @@ pub struct RawAgentDefaults {
     pub max_concurrent: u32,
     /// Whether reasoning is shown to HTTP callers.
     pub reasoning_default: RawReasoning,
+    /// Whether a native run that had started when the process died is started over by the next
+    /// one, at most three times; else it ends as interrupted. What it did before is done again.
+    pub restartable: bool,
     /// Knobs of simulated agents, as in `sim/lorem?tokens=200`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sim: BTreeMap<String, serde_json::Value>,
@@ -139,6 +142,7 @@ impl Default for RawAgentDefaults {
             abort_grace_ms: 2000,
             max_concurrent: SchedulerConfig::default().active_max,
             reasoning_default: RawReasoning::Off,
+            restartable: false,
             sim: BTreeMap::new(),
         }
     }
@@ -184,6 +188,10 @@ pub struct RawAgent {
     /// Whether its reasoning is shown to HTTP callers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_default: Option<RawReasoning>,
+    /// Whether its native runs are started over after a crash, instead of what `agents.defaults`
+    /// says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restartable: Option<bool>,
     /// Knobs, if it is simulated, on top of those in `agents.defaults`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sim: BTreeMap<String, serde_json::Value>,

@@ -182,6 +182,7 @@ impl Builder<'_> {
             idle: seconds(raw.idle_seconds.unwrap_or(defaults.idle_seconds)),
             abort_grace: Duration::from_millis(defaults.abort_grace_ms),
             output_bytes_max: self.output_bytes_max,
+            restartable: raw.restartable.unwrap_or(defaults.restartable),
         }
     }
 

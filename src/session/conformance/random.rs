@@ -15,6 +15,7 @@ enum Step {
         inputs: u8,
     },
     Start(u8),
+    Restart(u8),
     End {
         run: u8,
         answers: u8,
@@ -54,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
                 inputs,
             }),
         4 => (0..20_u8).prop_map(Step::Start),
+        2 => (0..20_u8).prop_map(Step::Restart),
         6 => (0..20_u8, 0..3_u8, any::<bool>()).prop_map(|(run, answers, interrupted)| {
             Step::End { run, answers, interrupted }
         }),
@@ -106,6 +108,11 @@ impl Player<'_> {
             Step::Start(run) => told(
                 ledger
                     .start_run(lease, run_id(u32::from(*run)), self.now_ms)
+                    .await,
+            ),
+            Step::Restart(run) => told(
+                ledger
+                    .restart_run(lease, run_id(u32::from(*run)), self.now_ms)
                     .await,
             ),
             Step::End {

@@ -18,6 +18,8 @@ against_every_ledger! {
     an_older_lease_cannot_write
     a_session_that_changed_is_not_written_to
     a_restart_finds_what_was_left_open
+    a_run_that_is_started_over_stays_where_it_was_and_is_counted
+    a_run_that_is_started_over_is_out_of_reach_of_its_first_owner
     runs_are_listed_newest_first
     usage_and_last_run_are_counted
     a_closed_ledger_says_so
@@ -537,6 +539,81 @@ async fn a_restart_finds_what_was_left_open(bed: impl Bed) {
         ]
     );
     assert_eq!(ledger.open_runs(9).await.unwrap().len(), 1);
+}
+
+async fn a_run_that_is_started_over_stays_where_it_was_and_is_counted(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let mut first = begin(&*ledger, 1, "a", "hello");
+    first.run.resume = Some("{}".to_owned());
+    ledger.begin_run(first).await.unwrap();
+    ledger
+        .begin_run(queue(&*ledger, 2, "a", "merged"))
+        .await
+        .unwrap();
+    // Its message became part of the first run.
+    ledger.end_run(end(&*ledger, 2, "a", &[])).await.unwrap();
+
+    let mut bed = bed;
+    for restarts in 0..2 {
+        bed = bed.reopen().await;
+        let ledger = bed.ledger();
+        let open = ledger.open_runs(9).await.unwrap();
+        assert_eq!(open.len(), 1);
+        assert_eq!(
+            (open[0].record.run_id, open[0].restarts),
+            (run_id(1), restarts)
+        );
+        assert_eq!(open[0].resume.as_deref(), Some("{}"));
+        let again = ledger.restart_run(ledger.lease(), run_id(1), 9_000).await;
+        let placed = again.unwrap();
+        assert_eq!(
+            (placed.session_id, placed.entries_before),
+            (session_id(1), 0)
+        );
+        assert_eq!(texts(&placed.input), [(1, "hello")]);
+        let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+        assert_eq!(run.started_at_ms, Some(1_001));
+    }
+    let ledger = bed.ledger();
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["answer"]))
+        .await
+        .unwrap();
+    let said = [(1, "hello"), (2, "merged"), (3, "answer")];
+    assert_eq!(texts(&transcript(&*ledger, "a").await), said);
+    let lease = ledger.lease();
+    let ended = ledger.restart_run(lease, run_id(1), 9_001).await;
+    assert!(matches!(ended, Err(LedgerError::Ended)), "{ended:?}");
+    let nobody = ledger.restart_run(lease, run_id(7), 9_001).await;
+    assert!(matches!(nobody, Err(LedgerError::NotFound)), "{nobody:?}");
+}
+
+async fn a_run_that_is_started_over_is_out_of_reach_of_its_first_owner(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let old = ledger.lease();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "hello"))
+        .await
+        .unwrap();
+    let bed = bed.reopen().await;
+    let ledger = bed.ledger();
+    ledger
+        .restart_run(ledger.lease(), run_id(1), 9_000)
+        .await
+        .unwrap();
+    let mut late = end(&*ledger, 1, "a", &["from the first life"]);
+    late.lease = old;
+    is_fenced(&ledger.end_run(late).await);
+    is_fenced(&ledger.restart_run(old, run_id(1), 9_001).await);
+    assert_eq!(ledger.open_runs(9).await.unwrap()[0].restarts, 1);
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["from the second"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&transcript(&*ledger, "a").await),
+        [(1, "hello"), (2, "from the second")]
+    );
 }
 
 async fn runs_are_listed_newest_first(bed: impl Bed) {

@@ -130,6 +130,15 @@ impl Ledger for MemoryLedger {
         self.write(move |state| state.start_run(lease, run_id, at_ms))
     }
 
+    fn restart_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        self.write(move |state| state.restart_run(lease, run_id, at_ms))
+    }
+
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
         self.write(move |state| state.end_run(end))
     }

@@ -99,6 +99,7 @@ impl State {
             record,
             input,
             resume: run.resume,
+            restarts: 0,
         };
         self.runs.insert(number, run);
     }
@@ -131,6 +132,23 @@ impl State {
         if let Some(run) = self.run_mut(run_id) {
             run.record.session_id = placed.session_id;
             run.input = Input::Placed(placed.clone());
+        }
+        Ok(placed)
+    }
+
+    pub(super) fn restart_run(
+        &mut self,
+        lease: Lease,
+        run_id: RunId,
+        at_ms: u64,
+    ) -> Result<Placed, LedgerError> {
+        let placed = self.start_run(lease, run_id, at_ms)?;
+        let run = self.run_mut(run_id).ok_or(LedgerError::NotFound)?;
+        run.restarts = run.restarts.saturating_add(1);
+        let (number, key) = (run.session, run.record.session.clone());
+        if let Some(session) = self.live_session(number, &key) {
+            session.stamp(lease)?;
+            session.record.updated_at_ms = at_ms;
         }
         Ok(placed)
     }
@@ -260,6 +278,7 @@ impl Run {
             record: self.record.clone(),
             input: entries.collect(),
             resume: self.resume.clone(),
+            restarts: self.restarts,
         }
     }
 

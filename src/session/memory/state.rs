@@ -62,6 +62,7 @@ pub(super) struct Run {
     pub(super) record: RunRecord,
     pub(super) input: Input,
     pub(super) resume: Option<String>,
+    pub(super) restarts: u32,
 }
 
 /// Where the input of a run is.

@@ -170,6 +170,18 @@ impl SqliteLedger {
         Ok(Begun::New(Accepted { session_id, placed }))
     }
 
+    async fn place<F>(&self, step: F) -> Result<Placed, LedgerError>
+    where
+        F: Fn(&Tx<'_>) -> Result<runs::PlacedRows, StepError> + Send + 'static,
+    {
+        let placed = self.write(Purpose::Settle, step).await?;
+        Ok(Placed {
+            session_id: placed.session_id,
+            entries_before: placed.entries_before,
+            input: decode(placed.input)?,
+        })
+    }
+
     async fn settle(&self, end: EndRun) -> Result<Vec<Entry>, LedgerError> {
         let run_id = end.run_id;
         let step = runs::End {
@@ -291,16 +303,18 @@ impl Ledger for SqliteLedger {
         run_id: RunId,
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
-        let step = move |tx: &Tx<'_>| runs::start(tx, lease, run_id, at_ms);
-        let start = async move {
-            let placed = self.write(Purpose::Settle, step).await?;
-            Ok(Placed {
-                session_id: placed.session_id,
-                entries_before: placed.entries_before,
-                input: decode(placed.input)?,
-            })
-        };
-        start.boxed()
+        self.place(move |tx| runs::start(tx, lease, run_id, at_ms))
+            .boxed()
+    }
+
+    fn restart_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        self.place(move |tx| runs::restart(tx, lease, run_id, at_ms))
+            .boxed()
     }
 
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {

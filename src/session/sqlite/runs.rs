@@ -279,6 +279,25 @@ pub(super) fn start(
     run.placed(tx.conn, first)
 }
 
+/// Starts a run over: as [`start`], and counted. The session takes the new owner's lease, so that
+/// an earlier one is fenced out.
+pub(super) fn restart(
+    tx: &Tx<'_>,
+    lease: Lease,
+    run_id: RunId,
+    at_ms: u64,
+) -> Result<PlacedRows, StepError> {
+    let placed = start(tx, lease, run_id, at_ms)?;
+    let run = Current::find(tx.conn, run_id)?;
+    let head = Head::by_number(tx.conn, run.session)?.ok_or(LedgerError::NotFound)?;
+    head.touch(tx.conn, lease, at_ms)?;
+    let mut update = tx
+        .conn
+        .prepare_cached("UPDATE run SET restarts = restarts + 1 WHERE id = ?1")?;
+    update.execute([run.row])?;
+    Ok(placed)
+}
+
 /// [`crate::session::ledger::EndRun`], its entries already text.
 #[derive(Debug)]
 pub(super) struct End {
@@ -417,7 +436,7 @@ pub(super) fn entries(conn: &Connection, run_id: RunId) -> Result<Vec<Entry>, St
 pub(super) fn open(conn: &Connection, limit: u32) -> Result<Vec<OpenRun>, StepError> {
     // Only the open runs are in this index: the ones that ended, however many, are not looked at.
     let sql = format!(
-        "SELECT {RUN_COLUMNS}, run.waiting, run.resume FROM run INDEXED BY run_open \
+        "SELECT {RUN_COLUMNS}, run.waiting, run.resume, run.restarts FROM run INDEXED BY run_open \
          WHERE terminal IS NULL ORDER BY id LIMIT ?1"
     );
     let mut select = conn.prepare_cached(&sql)?;
@@ -434,6 +453,7 @@ pub(super) fn open(conn: &Connection, limit: u32) -> Result<Vec<OpenRun>, StepEr
         open.push(OpenRun {
             input: input.collect::<Result<_, _>>()?,
             resume: row.get("resume")?,
+            restarts: row.get("restarts")?,
             record,
         });
     }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x636c_7770;
 
 /// One step per version; the file's `user_version` says how many were taken.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -142,6 +142,11 @@ CREATE TABLE device_request (
     details TEXT NOT NULL
 ) STRICT;
 CREATE INDEX device_request_at ON device_request (at_ms);
+";
+
+/// How often a run was started over after a crash.
+const V3: &str = "
+ALTER TABLE run ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The version of an open file; 0 when it has no tables yet.

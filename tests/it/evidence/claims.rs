@@ -748,6 +748,8 @@ pub(super) const PROMISES: &[Row] = &[
         "Accepted means durable: what was acknowledged is there after a kill, once, and has one end.",
         &[
             "crash::nothing_that_was_acknowledged_is_lost_or_doubled_by_a_kill",
+            "restartable::a_run_of_a_restartable_agent_is_started_over_after_a_kill",
+            "restartable::a_run_of_another_agent_is_interrupted_by_a_kill",
             "http_sessions::nothing_is_acknowledged_that_could_not_be_stored",
             "src/session/sqlite/tests/crash.rs::what_was_acknowledged_is_there_after_a_kill_at_any_moment",
         ],

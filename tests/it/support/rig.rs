@@ -71,6 +71,7 @@ impl Default for RigConfig {
                 idle: Some(Duration::from_mins(1)),
                 abort_grace: Duration::from_secs(2),
                 output_bytes_max: 4 << 20,
+                restartable: false,
             },
             ledger: Arc::new(MemoryLedger::new()),
             phase: Phase::Running,
