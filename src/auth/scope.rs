@@ -322,10 +322,12 @@ pub struct CallFacts<'a> {
     pub fields: &'a [&'a str],
     /// `message` of `agent`.
     pub message: Option<&'a str>,
-    /// `permissionMode` of `sessions.patch`, when it is text.
+    /// `permissionMode` of `sessions.create` and `sessions.patch`, when it is text.
     pub permission_mode: Option<&'a str>,
     /// Whether `archivedOnly` of `sessions.delete` is `true`.
     pub archived_only: bool,
+    /// Whether `incognito` of `sessions.create` is `true`.
+    pub incognito: bool,
 }
 
 impl<'a> Operation<'a> {

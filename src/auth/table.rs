@@ -27,7 +27,12 @@ const NODE: &[&str] = &[
 ];
 
 /// Methods whose scope depends on their params; see [`required_for_call`].
-pub(super) const DYNAMIC: &[&str] = &["agent", "sessions.delete", "sessions.patch"];
+pub(super) const DYNAMIC: &[&str] = &[
+    "agent",
+    "sessions.create",
+    "sessions.delete",
+    "sessions.patch",
+];
 
 /// Routes and methods by the scope they need (`http-facts` §2.6, `protocol-facts` §4.3). A name
 /// that ends in `.` stands for everything below it, unless a longer name says otherwise.
@@ -238,6 +243,9 @@ const PATCH_WRITE_FIELDS: &[&str] = &[
     "unread",
 ];
 
+/// Params of `sessions.create` that need `operator.admin`.
+const CREATE_ADMIN_FIELDS: &[&str] = &["execNode", "toolOverrides"];
+
 /// Params `sessions.delete` may have when `operator.write` is to be enough.
 const DELETE_WRITE_FIELDS: &[&str] = &[
     "agentId",
@@ -355,6 +363,12 @@ pub(super) fn required_for_call(
         "sessions.patch" | "sessions.delete" if matches!(rules, Rules::V3) => false,
         "sessions.patch" => {
             facts.permission_mode != Some("full") && only(facts.fields, PATCH_WRITE_FIELDS)
+        }
+        "sessions.create" => {
+            let is_plain = |field: &&str| !CREATE_ADMIN_FIELDS.contains(field);
+            facts.permission_mode != Some("full")
+                && !facts.incognito
+                && facts.fields.iter().all(is_plain)
         }
         "sessions.delete" => facts.archived_only && only(facts.fields, DELETE_WRITE_FIELDS),
         _ => return required(method, rules),

@@ -11,7 +11,7 @@ use crate::ids::{SessionKey, WireId};
 use crate::run::AbortCause;
 
 use super::resolve::owner;
-use super::{Aborted, Caller, ChatAbort, Dispatch, DispatchError};
+use super::{Aborted, Caller, ChatAbort, Dispatch, DispatchError, SessionAbort};
 
 /// How long an answer waits for the terminal of what it stopped, which is its commit.
 const TERMINAL_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +38,53 @@ impl Dispatch {
         }
     }
 
+    /// Stops the active run of a session, or one run by its id, and with `clear_queued` what waits
+    /// behind it. When this returns their ends are committed.
+    ///
+    /// # Errors
+    /// As [`Dispatch::chat_abort`]; neither session nor run is named.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take back the order.
+    pub async fn sessions_abort(
+        &self,
+        caller: &Caller,
+        request: SessionAbort,
+    ) -> Result<Aborted, DispatchError> {
+        self.require(caller, Operation::Method("sessions.abort"))?;
+        let agent_id = request.agent_id.as_deref();
+        let (session, run_id) = match (request.key, request.run_id) {
+            (Some(key), run_id) => (self.resolve_key(&key, agent_id)?.0, run_id),
+            (None, Some(run_id)) => match self.live_run(&run_id) {
+                None => return Ok(Aborted::default()),
+                Some(log) => {
+                    let key = &log.info().session;
+                    (self.resolve_key(key.as_str(), agent_id)?.0, Some(run_id))
+                }
+            },
+            (None, None) => return Err(DispatchError::NothingNamed),
+        };
+        match run_id {
+            Some(run_id) => self.abort_run(caller, &session, &run_id).await,
+            None if request.clear_queued => {
+                self.abort_session(caller, &session, AbortCause::Rpc).await
+            }
+            None => match self.parts.logs.live_in(&session).into_iter().next() {
+                None => Ok(Aborted::default()),
+                Some(log) if may_stop(caller, &log) => {
+                    Ok(self.abort(vec![log], AbortCause::Rpc).await)
+                }
+                Some(_) => Err(DispatchError::NotOwner),
+            },
+        }
+    }
+
+    fn live_run(&self, run_id: &str) -> Option<Arc<Log>> {
+        let wire_id = WireId::parse(run_id).ok()?;
+        let mut logs = self.parts.logs.by_wire_id(&wire_id).into_iter();
+        logs.find(|log| log.terminal().is_none())
+    }
+
     /// Carries out a stop command in a message.
     pub(super) async fn stop_session(
         &self,
@@ -53,11 +100,7 @@ impl Dispatch {
         session: &SessionKey,
         run_id: &str,
     ) -> Result<Aborted, DispatchError> {
-        let Ok(wire_id) = WireId::parse(run_id) else {
-            return Ok(Aborted::default());
-        };
-        let live = self.parts.logs.by_wire_id(&wire_id);
-        let Some(log) = live.into_iter().find(|log| log.terminal().is_none()) else {
+        let Some(log) = self.live_run(run_id) else {
             return Ok(Aborted::default());
         };
         if log.info().session != *session {

@@ -61,6 +61,9 @@ pub enum DispatchError {
     /// The session is not there.
     #[error("session not found: {0}")]
     SessionNotFound(String),
+    /// The session a new one is to belong to is not there.
+    #[error("unknown parent session: {0}")]
+    UnknownParent(String),
     /// The session has another transcript than the caller expects.
     #[error("session {0} changed")]
     SessionChanged(SessionKey),
@@ -70,6 +73,9 @@ pub enum DispatchError {
     /// A run of the session did not end in time.
     #[error("session {0} is still active")]
     SessionActive(SessionKey),
+    /// Neither a session nor a run was named.
+    #[error("key required")]
+    NothingNamed,
     /// The run belongs to another session.
     #[error("the run belongs to another session")]
     RunInOtherSession,
@@ -133,7 +139,9 @@ impl DispatchError {
             | Self::EmptyMessage
             | Self::NullByte
             | Self::SessionNotFound(_)
+            | Self::UnknownParent(_)
             | Self::DeleteMain(_)
+            | Self::NothingNamed
             | Self::RunInOtherSession
             | Self::LabelInUse(_)
             | Self::InvalidSetting(_)
@@ -166,7 +174,9 @@ impl DispatchError {
             | Self::EmptyMessage
             | Self::NullByte
             | Self::SessionNotFound(_)
+            | Self::UnknownParent(_)
             | Self::DeleteMain(_)
+            | Self::NothingNamed
             | Self::RunInOtherSession
             | Self::LabelInUse(_)
             | Self::InvalidSetting(_)

@@ -4,6 +4,7 @@
 //! socket; configuration and agents come through view traits.
 
 mod abort;
+mod create;
 mod error;
 mod find;
 mod history;
@@ -28,7 +29,8 @@ pub use reply::{
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
-    HistoryQuery, HttpSession, MessageQuery, SessionList, SessionName, SessionReset, SessionTexts,
+    HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCreate, SessionList, SessionName,
+    SessionReset, SessionTexts,
 };
 pub use text::{COMMANDS, Command, CommandArgument};
 pub use views::{

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::auth::Principal;
 use crate::events::ChangeReason;
 use crate::ids::{ConnectionId, SessionId, WireId};
@@ -105,6 +107,8 @@ pub struct ChatSend {
     pub images: Vec<Image>,
     /// Whether a session that does not exist is an error (`sessions.send`).
     pub must_exist: bool,
+    /// Whether watchers are told that the session was steered (`sessions.steer`).
+    pub is_steering: bool,
 }
 
 /// The native method `chat.abort`.
@@ -116,6 +120,36 @@ pub struct ChatAbort {
     pub agent_id: Option<String>,
     /// Only this run.
     pub run_id: Option<String>,
+}
+
+/// The native method `sessions.abort`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionAbort {
+    /// The session, as the caller wrote it.
+    pub key: Option<String>,
+    /// Only this run.
+    pub run_id: Option<String>,
+    /// The agent, must agree with the session.
+    pub agent_id: Option<String>,
+    /// Whether what waits is taken back too.
+    pub clear_queued: bool,
+}
+
+/// The native method `sessions.create`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionCreate {
+    /// The session, as the caller wrote it.
+    pub key: Option<String>,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Makes a repeated call find the session the first one made.
+    pub idempotency_key: Option<String>,
+    /// A session that must be there.
+    pub parent: Option<String>,
+    /// A name no other session has.
+    pub label: Option<String>,
+    /// Its settings.
+    pub settings: Map<String, Value>,
 }
 
 /// The native method `chat.inject`.

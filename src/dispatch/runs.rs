@@ -46,6 +46,8 @@ struct Plan {
     expected_session_id: Option<SessionId>,
     /// For a chat message: the mode the call names, and the one of its protocol version.
     queueing: Option<(Option<QueueMode>, Option<QueueMode>)>,
+    /// What watchers of the session are told of a native run.
+    reason: ChangeReason,
 }
 
 /// What is left of a message once a session command in front of it is carried out.
@@ -100,6 +102,7 @@ impl Dispatch {
             idempotency,
             expected_session_id: None,
             queueing: None,
+            reason: ChangeReason::Send,
         };
         self.launch(caller, plan).await
     }
@@ -147,6 +150,7 @@ impl Dispatch {
             idempotency: Some(idempotency),
             expected_session_id: None,
             queueing: None,
+            reason: ChangeReason::Send,
         };
         self.launch(caller, plan).await
     }
@@ -188,7 +192,7 @@ impl Dispatch {
                 .queue_command(caller, &wire_id, &session, command)
                 .await;
         }
-        if request.must_exist && self.parts.ledger.session(session.clone()).await?.is_none() {
+        if request.must_exist && !self.is_there(&session, &agent_id).await? {
             return Err(DispatchError::SessionNotFound(request.session_key));
         }
         let expected = request.session_id;
@@ -208,6 +212,11 @@ impl Dispatch {
             idempotency: Some(idempotency),
             expected_session_id: opening.expected_session_id,
             queueing: Some((request.queue_mode, request.queue_mode_default)),
+            reason: if request.is_steering {
+                ChangeReason::Steer
+            } else {
+                ChangeReason::Send
+            },
         };
         self.launch(caller, plan).await
     }
@@ -338,7 +347,7 @@ impl Dispatch {
             plan.turn.model = Some(found.ok_or(refused)?);
         }
         let agent = Arc::clone(&plan.agent);
-        let front = plan.front;
+        let (front, reason) = (plan.front, plan.reason);
         let mode = plan.queueing.map(|(call, default)| {
             let configured = self.parts.queue.mode;
             call.or(session_mode)
@@ -361,7 +370,7 @@ impl Dispatch {
             self.parts.bus.publish(Notice::SessionChanged {
                 session: info.session.clone(),
                 agent: info.agent.clone(),
-                reason: ChangeReason::Send,
+                reason,
             });
         }
         let user_n = accepted

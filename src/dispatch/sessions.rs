@@ -142,6 +142,18 @@ impl Dispatch {
         self.accepting()?;
         let (key, agent) = self.resolve_key(key, agent_id)?;
         settings::check(&patch, &agent, &*self.parts.agents)?;
+        self.write_settings(key, agent, patch, ChangeReason::Patch)
+            .await
+    }
+
+    /// Writes settings that were checked, making the session when it does not exist.
+    pub(super) async fn write_settings(
+        &self,
+        key: SessionKey,
+        agent: AgentId,
+        patch: SessionPatch,
+        reason: ChangeReason,
+    ) -> Result<SessionRecord, DispatchError> {
         let target = self.target(key.clone(), agent.clone(), None);
         let record = self
             .parts
@@ -150,7 +162,7 @@ impl Dispatch {
             .await
             .map_err(of_label)?;
         self.settings.put(&key, record.settings.clone());
-        self.publish_change(key, agent, ChangeReason::Patch);
+        self.publish_change(key, agent, reason);
         Ok(record)
     }
 

@@ -39,10 +39,12 @@ use super::methods::device::{
 };
 use super::methods::runs::{RunsGetParams, RunsGetResult, RunsListParams, RunsListResult};
 use super::methods::sessions::{
-    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsDeleteParams,
-    SessionsDeleteResult, SessionsDescribeParams, SessionsDescribeResult, SessionsListParams,
-    SessionsListResult, SessionsPatchParams, SessionsResetParams, SessionsResolveParams,
-    SessionsResolveResult, SubscribeResult,
+    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsAbortParams,
+    SessionsAbortResult, SessionsCreateParams, SessionsCreateResult, SessionsDeleteParams,
+    SessionsDeleteResult, SessionsDescribeParams, SessionsDescribeResult, SessionsGetParams,
+    SessionsGetResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
+    SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResolveParams,
+    SessionsResolveResult, SessionsSendParams, SubscribeResult,
 };
 use super::methods::system::{
     HealthParams, HealthSummary, LogsTailParams, LogsTailResult, StatusParams, StatusResult,
@@ -101,14 +103,12 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
             files
         }
         Method::AgentWait => method::<AgentWaitParams, AgentWaitResult>(row),
-        // A stop command as text is answered as `chat.abort` is.
-        Method::ChatSend => {
-            let mut files = method::<ChatSendParams, ChatSendResult>(row);
-            files.push(written_by_us::<ChatAbortResult>(
-                "methods/chat.send.stopped",
-            ));
-            files
-        }
+        Method::ChatSend => sending::<ChatSendParams>(row),
+        Method::SessionsSend | Method::SessionsSteer => sending::<SessionsSendParams>(row),
+        Method::SessionsGet => method::<SessionsGetParams, SessionsGetResult>(row),
+        Method::SessionsPreview => method::<SessionsPreviewParams, SessionsPreviewResult>(row),
+        Method::SessionsCreate => method::<SessionsCreateParams, SessionsCreateResult>(row),
+        Method::SessionsAbort => method::<SessionsAbortParams, SessionsAbortResult>(row),
         Method::ChatHistory => method::<ChatHistoryParams, ChatHistoryResult>(row),
         Method::ChatStartup => method::<ChatStartupParams, ChatStartupResult>(row),
         Method::ChatMetadata => method::<ChatMetadataParams, ChatMetadataResult>(row),
@@ -155,6 +155,14 @@ impl Visit for Describing<'_> {
     {
         method::<P, R>(self.0)
     }
+}
+
+/// A method that sends a message: a stop command as text is answered as `chat.abort` is.
+fn sending<P: JsonSchema>(row: &MethodRow) -> Vec<SchemaFile> {
+    let mut files = method::<P, ChatSendResult>(row);
+    let name = format!("methods/{}.stopped", row.name);
+    files.push(written_by_us::<ChatAbortResult>(&name));
+    files
 }
 
 fn method<P: JsonSchema, R: JsonSchema>(row: &MethodRow) -> Vec<SchemaFile> {

@@ -11,9 +11,10 @@ fn stated(rule: ScopeRule) -> (Option<&'static str>, Option<&'static str>) {
     match rule {
         ScopeRule::Open => (None, None),
         ScopeRule::Static(scope) => (Some(scope), Some(scope)),
-        ScopeRule::AgentMessage | ScopeRule::PatchMembers | ScopeRule::ArchivedOnly => {
-            (admin, write)
-        }
+        ScopeRule::AgentMessage
+        | ScopeRule::PatchMembers
+        | ScopeRule::CreateMembers
+        | ScopeRule::ArchivedOnly => (admin, write),
     }
 }
 

@@ -42,6 +42,7 @@ mod native_chat;
 mod native_events;
 mod native_methods;
 mod native_refusals;
+mod native_sessions;
 mod promises;
 mod protocol_3;
 mod restart;

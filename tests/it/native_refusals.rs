@@ -22,7 +22,7 @@ fn needed(rule: ScopeRule) -> Option<&'static str> {
     match rule {
         ScopeRule::Open => None,
         ScopeRule::Static(scope) => Some(scope),
-        ScopeRule::AgentMessage => Some("operator.write"),
+        ScopeRule::AgentMessage | ScopeRule::CreateMembers => Some("operator.write"),
         ScopeRule::PatchMembers | ScopeRule::ArchivedOnly => Some("operator.admin"),
     }
 }

@@ -60,6 +60,18 @@ pub enum Method {
     SessionsResolve,
     /// `sessions.describe`
     SessionsDescribe,
+    /// `sessions.get`
+    SessionsGet,
+    /// `sessions.preview`
+    SessionsPreview,
+    /// `sessions.create`
+    SessionsCreate,
+    /// `sessions.send`
+    SessionsSend,
+    /// `sessions.steer`
+    SessionsSteer,
+    /// `sessions.abort`
+    SessionsAbort,
     /// `sessions.reset`
     SessionsReset,
     /// `sessions.delete`
@@ -101,6 +113,9 @@ pub enum ScopeRule {
     AgentMessage,
     /// `operator.write` when every member is in the write set, else `operator.admin`.
     PatchMembers,
+    /// `operator.write`; `operator.admin` for a session that leaves no trace, runs commands
+    /// elsewhere, or may do more than others.
+    CreateMembers,
     /// `operator.admin`; `operator.write` when only an archived session would go.
     ArchivedOnly,
 }
@@ -165,7 +180,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 53] = [
+const METHODS: [MethodRow; 59] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -189,6 +204,16 @@ const METHODS: [MethodRow; 53] = [
     row(Method::SessionsList, "sessions.list", READ),
     row(Method::SessionsResolve, "sessions.resolve", READ),
     row(Method::SessionsDescribe, "sessions.describe", READ),
+    row(Method::SessionsGet, "sessions.get", READ),
+    row(Method::SessionsPreview, "sessions.preview", READ),
+    row(
+        Method::SessionsCreate,
+        "sessions.create",
+        ScopeRule::CreateMembers,
+    ),
+    row(Method::SessionsSend, "sessions.send", WRITE),
+    row(Method::SessionsSteer, "sessions.steer", WRITE),
+    row(Method::SessionsAbort, "sessions.abort", WRITE),
     row(Method::SessionsSubscribe, "sessions.subscribe", READ),
     row(
         Method::MessagesSubscribe,
@@ -268,6 +293,8 @@ pub struct ScopeFacts<'a> {
     pub permission_mode: Option<Cow<'a, str>>,
     /// Whether `archivedOnly` is `true`.
     pub archived_only: bool,
+    /// Whether `incognito` is `true`.
+    pub incognito: bool,
 }
 
 impl<'a> ScopeFacts<'a> {
@@ -284,6 +311,7 @@ impl<'a> ScopeFacts<'a> {
             message: member("message").and_then(text_of),
             permission_mode: member("permissionMode").and_then(text_of),
             archived_only: member("archivedOnly") == Some("true"),
+            incognito: member("incognito") == Some("true"),
             members: members.into_keys().map(|Name(name)| name).collect(),
         }
     }

@@ -19,9 +19,10 @@ use crate::protocol::methods::device::{
 };
 use crate::protocol::methods::runs::{RunsGetParams, RunsListParams};
 use crate::protocol::methods::sessions::{
-    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsDeleteParams,
-    SessionsDescribeParams, SessionsListParams, SessionsPatchParams, SessionsResetParams,
-    SessionsResolveParams,
+    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsAbortParams, SessionsCreateParams,
+    SessionsDeleteParams, SessionsDescribeParams, SessionsGetParams, SessionsListParams,
+    SessionsPatchParams, SessionsPreviewParams, SessionsResetParams, SessionsResolveParams,
+    SessionsSendParams,
 };
 use crate::protocol::methods::system::{
     HealthParams, LogsTailParams, StatusParams, SystemPresenceParams,
@@ -60,6 +61,11 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::SessionsList | Method::SessionsSubscribe => check!(SessionsListParams),
         Method::SessionsResolve => check!(SessionsResolveParams),
         Method::SessionsDescribe => check!(SessionsDescribeParams),
+        Method::SessionsGet => check!(SessionsGetParams),
+        Method::SessionsPreview => check!(SessionsPreviewParams),
+        Method::SessionsCreate => check!(SessionsCreateParams),
+        Method::SessionsSend | Method::SessionsSteer => check!(SessionsSendParams),
+        Method::SessionsAbort => check!(SessionsAbortParams),
         Method::SessionsReset => check!(SessionsResetParams),
         Method::SessionsDelete => check!(SessionsDeleteParams),
         Method::SessionsPatch => check!(SessionsPatchParams),

@@ -323,10 +323,8 @@ impl SessionRow {
             row.fill_record(record);
         }
         row.fill_active(facts.active);
-        row.derived_title = row
-            .display_name
-            .clone()
-            .or_else(|| facts.first_text.and_then(title));
+        let name = row.label.as_ref().or(row.display_name.as_ref());
+        row.derived_title = name.cloned().or_else(|| facts.first_text.and_then(title));
         row
     }
 
@@ -335,7 +333,8 @@ impl SessionRow {
         self.created_at = Some(record.created_at_ms);
         self.updated_at = Some(record.updated_at_ms);
         self.label = record.label.map(str::to_owned);
-        self.display_name.clone_from(&self.label);
+        let given = record.settings.get("displayName").and_then(Value::as_str);
+        self.display_name = given.or(record.label).map(str::to_owned);
         let flag = |name| record.settings.get(name) == Some(&Value::Bool(true));
         self.archived = flag("archived");
         self.pinned = flag("pinned");

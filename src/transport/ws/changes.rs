@@ -44,9 +44,10 @@ impl Change {
     /// matters, and the end of a run is what clients wait for.
     const fn is_urgent(&self) -> bool {
         match self {
-            Self::Act(ChangeReason::Send | ChangeReason::Steer) => false,
+            Self::Act(ChangeReason::Send) => false,
             Self::Act(
                 ChangeReason::Create
+                | ChangeReason::Steer
                 | ChangeReason::New
                 | ChangeReason::Reset
                 | ChangeReason::Patch

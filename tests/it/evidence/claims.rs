@@ -560,6 +560,42 @@ pub(super) const METHODS: &[Row] = &[
         &["native_methods::a_session_is_described_by_its_row"],
     ),
     method(
+        "sessions.get",
+        &["native_sessions::what_was_said_is_read_and_previewed"],
+        &["native_sessions::what_was_said_is_read_and_previewed"],
+    ),
+    method(
+        "sessions.preview",
+        &["native_sessions::what_was_said_is_read_and_previewed"],
+        &["native_sessions::what_was_said_is_read_and_previewed"],
+    ),
+    method(
+        "sessions.create",
+        &[
+            "native_sessions::a_session_is_made_with_what_it_is_given",
+            "native_sessions::a_session_begins_with_its_first_message",
+        ],
+        &["native_sessions::a_session_that_cannot_be_had_is_not_made"],
+    ),
+    method(
+        "sessions.send",
+        &["native_sessions::a_message_is_sent_to_a_session_that_is_there"],
+        &["native_sessions::a_message_is_sent_to_a_session_that_is_there"],
+    ),
+    method(
+        "sessions.steer",
+        &["native_sessions::a_steered_message_takes_the_place_of_the_active_run"],
+        &["native_sessions::a_message_is_sent_to_a_session_that_is_there"],
+    ),
+    method(
+        "sessions.abort",
+        &["native_sessions::the_active_run_of_a_session_is_stopped_and_what_waits_only_when_asked"],
+        &[
+            "native_sessions::who_may_not_stop_a_run_is_told_so",
+            "native_sessions::an_agent_that_is_not_the_sessions_stops_nothing",
+        ],
+    ),
+    method(
         "sessions.subscribe",
         &["native_methods::subscribers_see_messages_and_changes_and_others_do_not"],
         &[],

@@ -169,6 +169,9 @@ pub struct ChatSendResult {
     /// Position of the user's message in the transcript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_seq: Option<u64>,
+    /// Set when an active run of the session was made to end for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted_active_run: Option<bool>,
     /// What went wrong with the run of a known key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
@@ -212,6 +215,7 @@ impl ChatSendResult {
             run_id: run.as_str().to_owned(),
             status,
             message_seq: None,
+            interrupted_active_run: None,
             summary: None,
             stop_reason: None,
         }

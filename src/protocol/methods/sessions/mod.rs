@@ -1,17 +1,26 @@
 //! `sessions.*`: listing, finding, changing and watching conversations
 //! (`protocol-facts` §6.6–6.8).
 
+mod create;
 mod describe;
 mod list;
 mod patch;
+mod read;
 mod resolve;
+mod send;
 
+pub use create::{PermissionMode, SessionsCreateParams, SessionsCreateResult, Visibility};
 pub use describe::{SessionsDescribeParams, SessionsDescribeResult};
 pub use list::{
     LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, PageOf, SessionsListParams, SessionsListResult, SortBy,
 };
 pub use patch::{LABEL_CHARS_MAX, SessionsPatchParams};
+pub use read::{
+    Keys, PREVIEW_SESSIONS_MAX, PreviewItem, PreviewRole, PreviewStatus, SessionPreview,
+    SessionsGetParams, SessionsGetResult, SessionsPreviewParams, SessionsPreviewResult,
+};
 pub use resolve::{ResolveCandidate, SessionRef, SessionsResolveParams, SessionsResolveResult};
+pub use send::{AbortStatus, SessionsAbortParams, SessionsAbortResult, SessionsSendParams};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

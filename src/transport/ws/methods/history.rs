@@ -1,4 +1,5 @@
-//! `chat.history`, `chat.startup` and `chat.message.get` (`protocol-facts` §6.5).
+//! Transcripts: `chat.history`, `chat.startup`, `chat.message.get` and `sessions.get`
+//! (`protocol-facts` §6.5, §6.6).
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -12,7 +13,9 @@ use crate::protocol::methods::chat::{
     HistoryKind, InFlightRun, InputConsumption, InputReceipt, PendingInput, PendingInputs,
     PendingState, ReceiptState, UnavailableReason, entry_id,
 };
-use crate::protocol::methods::sessions::SessionsResolveParams;
+use crate::protocol::methods::sessions::{
+    SessionsGetParams, SessionsGetResult, SessionsResolveParams,
+};
 use crate::protocol::transcript::{View, history_messages};
 use crate::protocol::{Bounded, ErrorBody};
 use crate::run::{Entry, EntryBody};
@@ -78,6 +81,27 @@ async fn open(call: &Call, params: ChatStartupParams) -> Result<ChatStartupResul
         metadata: agents::metadata_result(call),
         agents_list: agents::list_result(call),
     })
+}
+
+pub(super) fn session(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: SessionsGetParams = call.params(params)?;
+    let key = params
+        .session()
+        .ok_or_else(|| call.invalid("key required"))?;
+    let params = ChatHistoryParams {
+        agent_id: params.agent_id.as_deref().map(str::to_owned),
+        limit: params.limit,
+        ..ChatHistoryParams::new(key.to_owned())
+    };
+    let call = call.clone();
+    Ok(short(async move {
+        match load(&call, &params).await {
+            Ok(history) => call.ok(&SessionsGetResult {
+                messages: history.messages.unwrap_or_default(),
+            }),
+            Err(error) => call.refuse(&error),
+        }
+    }))
 }
 
 pub(super) fn message(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {

@@ -7,6 +7,7 @@
 mod agent;
 mod agents;
 mod chat;
+mod create;
 mod device;
 mod history;
 mod refusal;
@@ -32,6 +33,8 @@ use crate::protocol::{
     ErrorBody, Protocol, Reply, Request, WireCode, decode_params, missing_scope, server_busy,
     unauthorized_role, unknown_method,
 };
+
+use chat::Manner;
 
 use super::connection::Open;
 use super::handshake::Peer;
@@ -92,6 +95,7 @@ fn admit(
             message: facts.message.as_deref(),
             permission_mode: facts.permission_mode.as_deref(),
             archived_only: facts.archived_only,
+            incognito: facts.incognito,
         };
         Operation::Call(name, facts).required(principal.rules)
     } else {
@@ -139,6 +143,12 @@ fn route(
         Method::SessionsList => sessions::list(call, params),
         Method::SessionsResolve => sessions::resolve(call, params),
         Method::SessionsDescribe => sessions::describe(call, params),
+        Method::SessionsGet => history::session(call, params),
+        Method::SessionsPreview => sessions::preview(call, params),
+        Method::SessionsCreate => create::create(call, open, params),
+        Method::SessionsSend => chat::send_to_session(call, open, params, Manner::Send),
+        Method::SessionsSteer => chat::send_to_session(call, open, params, Manner::Steer),
+        Method::SessionsAbort => chat::abort_session(call, open, params),
         Method::SessionsReset => sessions::reset(call, open, params),
         Method::SessionsDelete => sessions::delete(call, open, params),
         Method::SessionsPatch => sessions::patch(call, open, params),
@@ -237,6 +247,11 @@ impl Call {
             turn.come().await;
             Done::from(work.await)
         }))
+    }
+
+    /// A name for a run whose caller gave none.
+    fn fresh_run(&self) -> String {
+        self.native.ids.random().to_string()
     }
 
     fn internal(&self) -> ErrorBody {

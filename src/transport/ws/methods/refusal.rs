@@ -11,6 +11,9 @@ use crate::protocol::{ErrorBody, Protocol, missing_scope, unavailable_during_res
 /// Methods that answer to a bad key or agent as to bad params.
 const NAMES_PARAMS: [&str; 2] = ["agent", "agent.identity.get"];
 
+/// Has words of its own for what does not fit together.
+const ABORT: &str = "sessions.abort";
+
 /// The error as a caller of `method` is told.
 pub(super) fn body(error: &DispatchError, method: &str, protocol: Protocol) -> ErrorBody {
     let text = message(error, method);
@@ -45,7 +48,9 @@ pub(super) fn body(error: &DispatchError, method: &str, protocol: Protocol) -> E
         | DispatchError::EmptyMessage
         | DispatchError::NullByte
         | DispatchError::SessionNotFound(_)
+        | DispatchError::UnknownParent(_)
         | DispatchError::DeleteMain(_)
+        | DispatchError::NothingNamed
         | DispatchError::RunInOtherSession
         | DispatchError::NotOwner
         | DispatchError::LabelInUse(_)
@@ -66,6 +71,13 @@ const fn code(error: &DispatchError) -> ErrorCode {
 
 fn message(error: &DispatchError, method: &str) -> String {
     match error {
+        DispatchError::UnknownAgent(id) if method == ABORT => format!("agent \"{id}\" not found"),
+        DispatchError::AgentMismatch { .. } if method == ABORT => {
+            "session key agent does not match agentId".to_owned()
+        }
+        DispatchError::RunInOtherSession if method == ABORT => {
+            "runId does not match session".to_owned()
+        }
         DispatchError::UnknownAgent(id) => as_params(method, format!("unknown agent id \"{id}\"")),
         DispatchError::AgentMismatch {
             agent,
@@ -109,6 +121,8 @@ fn message(error: &DispatchError, method: &str) -> String {
             format!("model not allowed: {model}")
         }
         DispatchError::SessionNotFound(_)
+        | DispatchError::UnknownParent(_)
+        | DispatchError::NothingNamed
         | DispatchError::MissingScope(_)
         | DispatchError::NoDefaultAgent(_)
         | DispatchError::ReservedKey

@@ -8,11 +8,11 @@ use crate::ids::SessionKey;
 use crate::protocol::ErrorBody;
 use crate::protocol::events::Event as Kind;
 use crate::protocol::methods::sessions::{
-    MessagesSubscribeParams, MessagesUnsubscribeParams, PageOf, ResetReason, ResolveCandidate,
-    SessionEntryResult, SessionRef, SessionsDeleteParams, SessionsDeleteResult,
-    SessionsDescribeParams, SessionsDescribeResult, SessionsListParams, SessionsListResult,
-    SessionsPatchParams, SessionsResetParams, SessionsResolveParams, SessionsResolveResult,
-    SubscribeResult,
+    MessagesSubscribeParams, MessagesUnsubscribeParams, PageOf, PreviewStatus, ResetReason,
+    ResolveCandidate, SessionEntryResult, SessionPreview, SessionRef, SessionsDeleteParams,
+    SessionsDeleteResult, SessionsDescribeParams, SessionsDescribeResult, SessionsListParams,
+    SessionsListResult, SessionsPatchParams, SessionsPreviewParams, SessionsPreviewResult,
+    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SubscribeResult,
 };
 use crate::protocol::params::Patch;
 use crate::protocol::row::SessionEntry;
@@ -99,6 +99,33 @@ pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served,
             session: view.map(|view| rows::row(native, &view)),
         }))
     }))
+}
+
+pub(super) fn preview(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: SessionsPreviewParams = call.params(params)?;
+    let call = call.clone();
+    Ok(short(async move {
+        let mut previews = Vec::new();
+        for key in params.sessions() {
+            previews.push(preview_of(&call, key, &params).await);
+        }
+        let ts = call.native.clock.now_ms();
+        call.ok(&SessionsPreviewResult { ts, previews })
+    }))
+}
+
+async fn preview_of(call: &Call, key: String, params: &SessionsPreviewParams) -> SessionPreview {
+    let dispatch = &call.native.dispatch;
+    let limit = params.items_max();
+    let found = dispatch.sessions_preview(&call.peer.caller, &key, limit);
+    match found.await {
+        Ok(Some(entries)) => SessionPreview::of(key, &entries, params.chars_max()),
+        Ok(None) => SessionPreview::without(key, PreviewStatus::Missing),
+        Err(error) => {
+            tracing::warn!(session = key, %error, "a session could not be previewed");
+            SessionPreview::without(key, PreviewStatus::Error)
+        }
+    }
 }
 
 pub(super) fn resolve(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
@@ -283,7 +310,8 @@ pub(super) fn patch(
     }))
 }
 
-fn entry(call: &Call, record: &SessionRecord) -> SessionEntryResult {
+/// The session as the answers of changes show it.
+pub(super) fn entry(call: &Call, record: &SessionRecord) -> SessionEntryResult {
     let model = rows::model_of(&call.native, &record.agent, Some(record));
     let facts = rows::record_facts(record);
     let entry = SessionEntry::new(&record.key, &facts, model.as_ref());
