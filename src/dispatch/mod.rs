@@ -4,6 +4,7 @@
 //! socket; configuration and agents come through view traits.
 
 mod abort;
+mod compact;
 mod create;
 mod error;
 mod find;
@@ -24,13 +25,13 @@ mod wait;
 pub use error::DispatchError;
 pub use inspect::said;
 pub use reply::{
-    Aborted, Admitted, EndedRun, FoundRun, History, InFlight, Injected, RunView, SessionView,
-    SessionsPage, ShownRun, Started, StatusReport, StoredRun, Waited,
+    Aborted, Admitted, Compacted, CompactedHow, EndedRun, FoundRun, History, InFlight, Injected,
+    RunView, SessionView, SessionsPage, ShownRun, Started, StatusReport, StoredRun, Waited,
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
-    HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCreate, SessionList, SessionName,
-    SessionReset, SessionTexts,
+    HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCompact, SessionCreate,
+    SessionList, SessionName, SessionReset, SessionTexts,
 };
 pub use text::{COMMANDS, Command, CommandArgument};
 pub use views::{
@@ -52,6 +53,7 @@ use crate::scheduler::{QueueConfig, SchedulerHandle};
 use crate::session::{Ledger, SessionQuery};
 use crate::shutdown::Drain;
 
+use compact::Compacting;
 use settings::SettingsCache;
 
 /// The operations of the gateway; shared by every connection.
@@ -59,6 +61,7 @@ use settings::SettingsCache;
 pub struct Dispatch {
     parts: Parts,
     settings: SettingsCache,
+    compacting: Compacting,
     started: Instant,
 }
 
@@ -99,6 +102,7 @@ impl Dispatch {
         Self {
             parts,
             settings: SettingsCache::default(),
+            compacting: Compacting::default(),
             started: Instant::now(),
         }
     }

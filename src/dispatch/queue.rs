@@ -72,7 +72,7 @@ impl Dispatch {
     }
 
     /// A run that has ended already with this text: no lane, no agent, nothing stored.
-    fn answer_at_once(
+    pub(super) fn answer_at_once(
         &self,
         caller: &Caller,
         wire_id: &WireId,

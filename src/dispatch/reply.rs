@@ -193,6 +193,38 @@ pub struct SessionsPage {
     pub total: u64,
 }
 
+/// What became of a transcript that was to be summed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The session.
+    pub key: SessionKey,
+    /// How it was shortened.
+    pub how: CompactedHow,
+}
+
+/// How a transcript was shortened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompactedHow {
+    /// It is as it was.
+    NotAtAll {
+        /// Why, unless it was short enough.
+        reason: Option<&'static str>,
+        /// Entries that are said word for word.
+        kept: Option<u64>,
+    },
+    /// The agent gets less of it from now on.
+    Shortened {
+        /// Entries that are said word for word.
+        kept: u64,
+        /// About how many tokens it had.
+        tokens_before: u64,
+        /// About how many it has now.
+        tokens_after: u64,
+        /// What stands for the rest; `None` when that was only cut off.
+        summary: Option<String>,
+    },
+}
+
 /// What `chat.inject` wrote.
 #[derive(Clone, Debug)]
 pub struct Injected {

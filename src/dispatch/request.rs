@@ -135,6 +135,19 @@ pub struct SessionAbort {
     pub clear_queued: bool,
 }
 
+/// The native method `sessions.compact`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionCompact {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Keep this many of the newest entries and ask for no summary.
+    pub lines_max: Option<u64>,
+    /// What the summary is to heed.
+    pub instructions: Option<String>,
+}
+
 /// The native method `sessions.create`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionCreate {

@@ -192,6 +192,10 @@ impl Dispatch {
                 .queue_command(caller, &wire_id, &session, command)
                 .await;
         }
+        if let Some(instructions) = text::compact_command(&message) {
+            let said = self.compact_by_text(caller, &session, instructions).await?;
+            return self.answer_at_once(caller, &wire_id, &session, &said);
+        }
         if request.must_exist && !self.is_there(&session, &agent_id).await? {
             return Err(DispatchError::SessionNotFound(request.session_key));
         }
@@ -217,6 +221,32 @@ impl Dispatch {
             } else {
                 ChangeReason::Send
             },
+        };
+        self.launch(caller, plan).await
+    }
+
+    /// Has an agent answer a turn that belongs to no conversation: a run like any other, stored
+    /// nowhere.
+    pub(super) async fn ask(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        turn: Turn,
+    ) -> Result<Started, DispatchError> {
+        let id = self.parts.ids.random();
+        let plan = Plan {
+            wire_id: wire_id(&format!("compact-{id}"))?,
+            session: key::compaction(agent, id),
+            agent: self.entry(agent)?,
+            front: Front::NativeAgent,
+            storage: Storage::Ephemeral,
+            on_disconnect: OnDisconnect::Continue,
+            turn,
+            timeout: None,
+            idempotency: None,
+            expected_session_id: None,
+            queueing: None,
+            reason: ChangeReason::Send,
         };
         self.launch(caller, plan).await
     }
@@ -366,7 +396,7 @@ impl Dispatch {
             Ok(Submitted::Conflict(_record)) => return Err(DispatchError::KeyReused),
             Err(error) => return Err(refused(error, &info.session)),
         };
-        if front != Front::Http {
+        if front != Front::Http && info.storage == Storage::Stored {
             self.parts.bus.publish(Notice::SessionChanged {
                 session: info.session.clone(),
                 agent: info.agent.clone(),

@@ -219,7 +219,7 @@ impl Dispatch {
         Ok(removed)
     }
 
-    fn target(
+    pub(super) fn target(
         &self,
         key: SessionKey,
         agent: AgentId,
@@ -235,7 +235,7 @@ impl Dispatch {
         }
     }
 
-    fn publish_change(&self, session: SessionKey, agent: AgentId, reason: ChangeReason) {
+    pub(super) fn publish_change(&self, session: SessionKey, agent: AgentId, reason: ChangeReason) {
         self.parts.bus.publish(Notice::SessionChanged {
             session,
             agent,
@@ -313,7 +313,7 @@ fn text_of(entry: Entry) -> String {
         | EntryBody::ToolResult { text, .. }
         | EntryBody::Injected { text, .. } => text,
         EntryBody::Tool { name, .. } => name,
-        EntryBody::Compaction { summary } => summary,
+        EntryBody::Compaction { summary, .. } => summary,
     }
 }
 
@@ -347,7 +347,7 @@ fn of_label(error: LedgerError) -> DispatchError {
     }
 }
 
-fn of_transcript(error: LedgerError, key: &SessionKey) -> DispatchError {
+pub(super) fn of_transcript(error: LedgerError, key: &SessionKey) -> DispatchError {
     match error {
         LedgerError::SessionChanged { .. } | LedgerError::NotFound => {
             DispatchError::SessionChanged(key.clone())

@@ -66,6 +66,17 @@ pub const COMMANDS: &[Command] = &[
         argument: Some(FIRST_MESSAGE),
     },
     Command {
+        name: "compact",
+        aliases: &["/compact"],
+        description: "Sum the conversation up, so that the agent has less to read.",
+        is_setting: false,
+        argument: Some(CommandArgument {
+            name: "instructions",
+            description: "What the summary is to heed",
+            choices: &[],
+        }),
+    },
+    Command {
         name: "queue",
         aliases: &["/queue"],
         description: "Say or set what happens to a message while the session is busy.",
@@ -143,13 +154,24 @@ pub(super) fn is_stop(message: &str) -> bool {
         .any(|stop| stop.eq_ignore_ascii_case(word))
 }
 
-/// The session command a message begins with, and the text after it.
-pub(super) fn reset_command(message: &str) -> Option<(ResetCommand, &str)> {
+/// The first word of a message, and the text after it.
+fn first_word(message: &str) -> (&str, &str) {
     let text = message.trim_start();
-    let (word, rest) = match text.split_once(char::is_whitespace) {
+    match text.split_once(char::is_whitespace) {
         Some((word, rest)) => (word, rest.trim()),
         None => (text, ""),
-    };
+    }
+}
+
+/// The text after `/compact`, when the message is this command.
+pub(super) fn compact_command(message: &str) -> Option<&str> {
+    let (word, rest) = first_word(message);
+    word.eq_ignore_ascii_case("/compact").then_some(rest)
+}
+
+/// The session command a message begins with, and the text after it.
+pub(super) fn reset_command(message: &str) -> Option<(ResetCommand, &str)> {
+    let (word, rest) = first_word(message);
     let command = match word.to_ascii_lowercase().as_str() {
         "/new" => ResetCommand::New,
         "/reset" => ResetCommand::Reset,
@@ -172,6 +194,7 @@ mod tests {
     fn is_command(message: &str) -> bool {
         is_stop(message)
             || reset_command(message).is_some()
+            || compact_command(message).is_some()
             || queue_command(message).is_some_and(|command| command != QueueCommand::Unknown)
     }
 
@@ -188,7 +211,7 @@ mod tests {
         }
         let listed = |word: &str| COMMANDS.iter().any(|it| it.aliases.contains(&word));
         let stops = STOP_WORDS.iter().filter(|word| word.starts_with('/'));
-        for word in stops.chain(&["/new", "/reset", "/queue"]) {
+        for word in stops.chain(&["/new", "/reset", "/compact", "/queue"]) {
             assert!(listed(word), "{word}");
         }
     }

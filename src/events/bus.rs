@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use crate::ids::{AgentId, RunId, SessionId, SessionKey};
 use crate::run::{AbortCause, Entry};
@@ -37,6 +38,17 @@ pub enum Notice {
         /// The message.
         entry: Arc<Entry>,
     },
+    /// A transcript is being summed up, or has been.
+    Compaction {
+        /// The session.
+        session: SessionKey,
+        /// Its agent.
+        agent: AgentId,
+        /// Tells one time from the next.
+        operation: Uuid,
+        /// How far it is.
+        phase: CompactionPhase,
+    },
     /// A session was made, changed, reset or deleted.
     SessionChanged {
         /// The session.
@@ -45,6 +57,18 @@ pub enum Notice {
         agent: AgentId,
         /// What happened.
         reason: ChangeReason,
+    },
+}
+
+/// How far the summing up of a transcript is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompactionPhase {
+    /// It begins.
+    Started,
+    /// It is over.
+    Ended {
+        /// Why the transcript is as it was, when it is.
+        failure: Option<&'static str>,
     },
 }
 

@@ -9,7 +9,8 @@ mod logs;
 mod subscription;
 
 pub use bus::{
-    Bus, CallError, ChangeReason, InProcessBus, Notice, RunCommand, RunControl, RunReply,
+    Bus, CallError, ChangeReason, CompactionPhase, InProcessBus, Notice, RunCommand, RunControl,
+    RunReply,
 };
 pub use log::{Log, LogLimits, Record};
 pub use logs::{Logs, LogsConfig};

@@ -12,7 +12,7 @@ use super::connect::ConnectParams;
 use super::events::agent::AgentEvent;
 use super::events::chat::ChatEvent;
 use super::events::device::DevicePairResolved;
-use super::events::session::{SessionMessage, SessionsChanged};
+use super::events::session::{SessionMessage, SessionOperation, SessionsChanged};
 use super::events::system::{PresenceEvent, ShutdownEvent, TickEvent};
 use super::events::{Event, EventRow};
 use super::frame::{EventFrame, RequestFrame, ResponseFrame};
@@ -40,11 +40,12 @@ use super::methods::device::{
 use super::methods::runs::{RunsGetParams, RunsGetResult, RunsListParams, RunsListResult};
 use super::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionEntryResult, SessionsAbortParams,
-    SessionsAbortResult, SessionsCreateParams, SessionsCreateResult, SessionsDeleteParams,
-    SessionsDeleteResult, SessionsDescribeParams, SessionsDescribeResult, SessionsGetParams,
-    SessionsGetResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
-    SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResolveParams,
-    SessionsResolveResult, SessionsSendParams, SubscribeResult,
+    SessionsAbortResult, SessionsCompactParams, SessionsCompactResult, SessionsCreateParams,
+    SessionsCreateResult, SessionsDeleteParams, SessionsDeleteResult, SessionsDescribeParams,
+    SessionsDescribeResult, SessionsGetParams, SessionsGetResult, SessionsListParams,
+    SessionsListResult, SessionsPatchParams, SessionsPreviewParams, SessionsPreviewResult,
+    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SessionsSendParams,
+    SubscribeResult,
 };
 use super::methods::system::{
     HealthParams, HealthSummary, LogsTailParams, LogsTailResult, StatusParams, StatusResult,
@@ -121,6 +122,7 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::SessionsDescribe => method::<SessionsDescribeParams, SessionsDescribeResult>(row),
         Method::SessionsReset => method::<SessionsResetParams, SessionEntryResult>(row),
         Method::SessionsDelete => method::<SessionsDeleteParams, SessionsDeleteResult>(row),
+        Method::SessionsCompact => method::<SessionsCompactParams, SessionsCompactResult>(row),
         Method::SessionsPatch => method::<SessionsPatchParams, SessionEntryResult>(row),
         Method::SessionsSubscribe => method::<SessionsListParams, SubscribeResult>(row),
         Method::MessagesSubscribe => method::<MessagesSubscribeParams, SubscribeResult>(row),
@@ -180,6 +182,7 @@ fn event_file(row: &EventRow) -> SchemaFile {
         Event::Agent => written_by_us::<AgentEvent>(&name),
         Event::Chat => written_by_us::<ChatEvent>(&name),
         Event::SessionMessage => written_by_us::<SessionMessage>(&name),
+        Event::SessionOperation => written_by_us::<SessionOperation>(&name),
         Event::SessionsChanged => written_by_us::<SessionsChanged>(&name),
         Event::Presence => written_by_us::<PresenceEvent>(&name),
         Event::Tick => written_by_us::<TickEvent>(&name),
@@ -385,6 +388,7 @@ mod tests {
                 Event::Agent => survives::<AgentEvent>(payload),
                 Event::Chat => survives::<ChatEvent>(payload),
                 Event::SessionMessage => survives::<SessionMessage>(payload),
+                Event::SessionOperation => survives::<SessionOperation>(payload),
                 Event::SessionsChanged => survives::<SessionsChanged>(payload),
                 Event::Health => survives::<HealthSummary>(payload),
                 Event::Tick => survives::<TickEvent>(payload),

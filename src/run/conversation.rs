@@ -85,14 +85,30 @@ impl Conversation {
                 };
                 Message::text(Role::Assistant, text)
             }
-            EntryBody::Compaction { summary } => {
-                *self = Self::default();
-                let text = format!("Summary of the conversation so far:\n\n{summary}");
-                Message::text(Role::User, text)
+            EntryBody::Compaction { summary, kept_from } => {
+                return self.shorten(summary, kept_from.unwrap_or(entry.n));
             }
             EntryBody::Tool { .. } => return,
         };
         self.add(entry.n, message);
+    }
+
+    /// Puts a summary in the place of everything before position `kept_from`.
+    fn shorten(&mut self, summary: &str, kept_from: u64) {
+        let replaced = kept_from.saturating_sub(1);
+        self.forget_through(replaced);
+        if summary.is_empty() {
+            return;
+        }
+        let text = format!("Summary of the conversation so far:\n\n{summary}");
+        let message = Message::text(Role::User, text);
+        self.bytes = self.bytes.saturating_add(weight(&message));
+        // It is as old as the last of what it stands for.
+        let said = Said {
+            n: replaced,
+            message,
+        };
+        Arc::make_mut(&mut self.said).push_front(said);
     }
 
     /// Forgets what entries up to position `n` said.
@@ -183,12 +199,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_said_word_for_word_behind_the_summary() {
+        let compaction = |summary: &str, kept_from| EntryBody::Compaction {
+            summary: summary.to_owned(),
+            kept_from: Some(kept_from),
+        };
+        let first = "Summary of the conversation so far:\n\nfirst";
+        let second = "Summary of the conversation so far:\n\nsecond";
+        let mut bodies = vec![user("a"), user("b"), user("c"), compaction("first", 3)];
+        check(bodies.clone(), &[(Role::User, first), (Role::User, "c")]);
+        bodies.extend([user("d"), compaction("second", 5)]);
+        check(bodies.clone(), &[(Role::User, second), (Role::User, "d")]);
+        bodies.extend([user("e"), compaction("", 7)]);
+        check(bodies.clone(), &[(Role::User, "e")]);
+        bodies.push(compaction("first", 1));
+        check(bodies, &[(Role::User, first), (Role::User, "e")]);
+    }
+
+    #[test]
     fn labels_and_summaries_are_part_of_the_conversation() {
         check(
             vec![
                 user("old"),
                 EntryBody::Compaction {
                     summary: "they said old".to_owned(),
+                    kept_from: None,
                 },
                 user("new"),
                 EntryBody::Injected {

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of sockets, wire formats, storage or tasks.
 
+mod compaction;
 mod conversation;
 mod event;
 mod info;
@@ -9,6 +10,7 @@ mod outcome;
 mod request;
 mod transcript;
 
+pub use compaction::Compactions;
 pub use conversation::Conversation;
 pub use event::{Event, FinishReason, ToolCallDelta, Usage};
 pub use info::{Front, OnDisconnect, Owner, RunInfo, Storage};

@@ -98,8 +98,12 @@ pub enum EntryBody {
     },
     /// What came before was summed up.
     Compaction {
-        /// The summary that stands for what came before.
+        /// The summary that stands for what came before; empty when it was only cut off.
         summary: String,
+        /// Position of the first entry that goes on being said word for word; none before this
+        /// entry does when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_from: Option<u64>,
     },
 }
 

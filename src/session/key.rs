@@ -119,6 +119,12 @@ pub fn openai_call(agent: &AgentId, id: uuid::Uuid) -> SessionKey {
     SessionKey::from_canonical(format!("{AGENT}{agent}:openai:{id}"))
 }
 
+/// The key under which an agent sums a transcript up, where nothing is stored; `id` is a fresh
+/// UUID.
+pub fn compaction(agent: &AgentId, id: uuid::Uuid) -> SessionKey {
+    SessionKey::from_canonical(format!("{AGENT}{agent}:compact:{id}"))
+}
+
 /// The key of a session for one native run that names none; `run_id` is what the peer calls the
 /// run.
 ///
@@ -290,6 +296,10 @@ mod tests {
         check(
             &dashboard(&beta, id),
             "agent:beta:dashboard:00000000-0000-0000-0000-000000000000",
+        );
+        check(
+            &compaction(&beta, id),
+            "agent:beta:compact:00000000-0000-0000-0000-000000000000",
         );
         check(
             &explicit(&beta, "Run-1").unwrap(),

@@ -514,6 +514,15 @@ pub trait Ledger: DeviceStore + fmt::Debug {
         entry: NewEntry,
     ) -> BoxFuture<'_, Result<Entry, LedgerError>>;
 
+    /// Appends what stands for the beginning of the transcript and puts `note` into the settings,
+    /// in one commit. The session must exist.
+    fn compact_session(
+        &self,
+        target: SessionTarget,
+        entry: NewEntry,
+        note: Map<String, Value>,
+    ) -> BoxFuture<'_, Result<(SessionRecord, Entry), LedgerError>>;
+
     /// Reads part of a transcript; `None` when the session does not exist. A page ends early once
     /// its entries have more than [`ENTRY_PAGE_BYTES_MAX`] bytes, but never before the first.
     fn entries(

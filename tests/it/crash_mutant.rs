@@ -245,6 +245,15 @@ impl Ledger for Early {
         self.inner.entries(key, range)
     }
 
+    fn compact_session(
+        &self,
+        target: SessionTarget,
+        entry: NewEntry,
+        note: serde_json::Map<String, serde_json::Value>,
+    ) -> BoxFuture<'_, Result<(SessionRecord, Entry), LedgerError>> {
+        self.inner.compact_session(target, entry, note)
+    }
+
     fn position(
         &self,
         key: SessionKey,

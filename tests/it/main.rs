@@ -39,6 +39,7 @@ mod http_vectors;
 mod model_agent;
 mod model_faults;
 mod native_chat;
+mod native_compact;
 mod native_events;
 mod native_methods;
 mod native_refusals;

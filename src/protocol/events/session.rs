@@ -1,6 +1,8 @@
-//! The payloads of `session.message` and `sessions.changed` (`protocol-facts` §7.4).
+//! The payloads of `session.message`, `sessions.changed` and `session.operation`
+//! (`protocol-facts` §7.4, §7.5).
 //!
-//! Both repeat the members of the session's row beside `session`, because clients read them there.
+//! The first two repeat the members of the session's row beside `session`, because clients read
+//! them there.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,75 @@ use crate::ids::{AgentId, SessionId, SessionKey, WireId};
 use crate::protocol::row::SessionRow;
 use crate::protocol::transcript::{TranscriptMessage, View, messages_of};
 use crate::run::{Entry, EntryBody};
+
+/// `session.operation`: something that takes a while is being done to a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionOperation {
+    /// Tells one time from the next.
+    pub operation_id: String,
+    /// What is being done.
+    pub operation: OperationKind,
+    /// How far it is.
+    pub phase: OperationPhase,
+    /// Canonical key.
+    pub session_key: String,
+    /// Its agent.
+    pub agent_id: String,
+    /// When, in wall-clock milliseconds.
+    pub ts: u64,
+    /// At the end: whether it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<bool>,
+    /// At the end: why it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What is being done to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationKind {
+    /// Its transcript is summed up.
+    Compact,
+}
+
+/// How far an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationPhase {
+    /// It begins.
+    Start,
+    /// It is over.
+    End,
+}
+
+impl SessionOperation {
+    /// A transcript begins to be summed up.
+    pub fn compact(operation_id: String, key: &SessionKey, agent: &AgentId, ts: u64) -> Self {
+        Self {
+            operation_id,
+            operation: OperationKind::Compact,
+            phase: OperationPhase::Start,
+            session_key: key.as_str().to_owned(),
+            agent_id: agent.as_str().to_owned(),
+            ts,
+            completed: None,
+            reason: None,
+        }
+    }
+
+    /// The same, over; `failure` says why it was not done.
+    #[must_use]
+    pub fn ended(self, failure: Option<&str>) -> Self {
+        Self {
+            phase: OperationPhase::End,
+            completed: Some(failure.is_none()),
+            reason: failure.map(str::to_owned),
+            ..self
+        }
+    }
+}
 
 /// A message that was committed to a transcript.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -28,6 +28,8 @@ pub enum Event {
     DevicePairRequested,
     /// `device.pair.resolved`
     DevicePairResolved,
+    /// `session.operation`
+    SessionOperation,
 }
 
 /// How an event finds its receivers.
@@ -79,7 +81,7 @@ const fn droppable(row: EventRow) -> EventRow {
 }
 
 /// Every event, in the order of `hello-ok.features.events`.
-const EVENTS: [EventRow; 11] = [
+const EVENTS: [EventRow; 12] = [
     row(
         Event::ConnectChallenge,
         "connect.challenge",
@@ -126,6 +128,12 @@ const EVENTS: [EventRow; 11] = [
         PAIRING,
         Delivery::Broadcast,
     )),
+    droppable(row(
+        Event::SessionOperation,
+        "session.operation",
+        READ,
+        Delivery::Subscribed,
+    )),
 ];
 
 impl Event {
@@ -148,6 +156,7 @@ impl Event {
             Self::Shutdown => &EVENTS[8],
             Self::DevicePairRequested => &EVENTS[9],
             Self::DevicePairResolved => &EVENTS[10],
+            Self::SessionOperation => &EVENTS[11],
         }
     }
 

@@ -76,6 +76,8 @@ pub enum Method {
     SessionsReset,
     /// `sessions.delete`
     SessionsDelete,
+    /// `sessions.compact`
+    SessionsCompact,
     /// `sessions.patch`
     SessionsPatch,
     /// `sessions.subscribe`
@@ -180,7 +182,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 59] = [
+const METHODS: [MethodRow; 60] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -242,6 +244,7 @@ const METHODS: [MethodRow; 59] = [
         ),
         "webchat clients cannot delete sessions; use chat.send for session-scoped updates",
     ),
+    row(Method::SessionsCompact, "sessions.compact", ADMIN),
     row(Method::DevicePairList, "device.pair.list", PAIRING),
     row(Method::DevicePairApprove, "device.pair.approve", PAIRING),
     row(Method::DevicePairReject, "device.pair.reject", PAIRING),

@@ -19,10 +19,10 @@ use crate::protocol::methods::device::{
 };
 use crate::protocol::methods::runs::{RunsGetParams, RunsListParams};
 use crate::protocol::methods::sessions::{
-    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsAbortParams, SessionsCreateParams,
-    SessionsDeleteParams, SessionsDescribeParams, SessionsGetParams, SessionsListParams,
-    SessionsPatchParams, SessionsPreviewParams, SessionsResetParams, SessionsResolveParams,
-    SessionsSendParams,
+    MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsAbortParams, SessionsCompactParams,
+    SessionsCreateParams, SessionsDeleteParams, SessionsDescribeParams, SessionsGetParams,
+    SessionsListParams, SessionsPatchParams, SessionsPreviewParams, SessionsResetParams,
+    SessionsResolveParams, SessionsSendParams,
 };
 use crate::protocol::methods::system::{
     HealthParams, LogsTailParams, StatusParams, SystemPresenceParams,
@@ -66,6 +66,7 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::SessionsCreate => check!(SessionsCreateParams),
         Method::SessionsSend | Method::SessionsSteer => check!(SessionsSendParams),
         Method::SessionsAbort => check!(SessionsAbortParams),
+        Method::SessionsCompact => check!(SessionsCompactParams),
         Method::SessionsReset => check!(SessionsResetParams),
         Method::SessionsDelete => check!(SessionsDeleteParams),
         Method::SessionsPatch => check!(SessionsPatchParams),

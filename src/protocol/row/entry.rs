@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::SessionKey;
-use crate::run::ModelRef;
+use crate::run::{Compactions, ModelRef};
 
 use super::{RecordFacts, SessionKind, chat_type, was_stopped};
 
@@ -44,6 +44,8 @@ pub struct SessionEntry {
     /// The model chosen for this session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_override: Option<String>,
+    /// How often its transcript was summed up.
+    pub compaction_count: u64,
     /// `direct` or `group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_type: Option<String>,
@@ -66,6 +68,8 @@ impl SessionEntry {
         let mut settings = record.settings.clone();
         settings.remove("model");
         settings.remove("label");
+        Compactions::hide(&mut settings);
+        let compactions = Compactions::of(record.settings, record.session_id);
         Self {
             session_id: record.session_id.to_string(),
             created_at: record.created_at_ms,
@@ -75,11 +79,16 @@ impl SessionEntry {
             input_tokens: record.usage.input,
             output_tokens: record.usage.output,
             total_tokens: context.map_or(0, |usage| usage.input),
-            total_tokens_fresh: context.is_some() || record.usage.total() == 0,
+            total_tokens_fresh: match (context, compactions, last) {
+                (Some(_), Some(compactions), Some(last)) => last.ended_at_ms > compactions.at_ms,
+                (Some(_), _, _) => true,
+                (None, _, _) => record.usage.total() == 0,
+            },
             model_provider: model.map(|model| model.provider.as_ref().to_owned()),
             model: model.map(|model| model.model.as_ref().to_owned()),
             provider_override: provider.map(str::to_owned),
             model_override: name.map(str::to_owned),
+            compaction_count: compactions.map_or(0, |compactions| compactions.count),
             chat_type: chat_type(SessionKind::of(key)).map(str::to_owned),
             settings,
         }

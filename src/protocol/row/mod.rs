@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{AgentId, SessionId, SessionKey, WireId};
 use crate::protocol::methods::agents::{THINKING_OFF, ThinkingLevel};
-use crate::run::{ModelRef, Outcome, Terminal, Usage};
+use crate::run::{Compactions, ModelRef, Outcome, Terminal, Usage};
 
 /// Settings a row shows beside those that are members of their own.
 const ROW_SETTINGS: [&str; 14] = [
@@ -349,6 +349,11 @@ impl SessionRow {
         }
         if let Some((run, terminal)) = record.last_run {
             self.fill_last_run(run, terminal);
+            // What was summed up since is smaller than the last run found it.
+            let compactions = Compactions::of(record.settings, record.session_id);
+            if compactions.is_some_and(|it| it.at_ms >= terminal.ended_at_ms) {
+                self.total_tokens_fresh = false;
+            }
         }
     }
 
@@ -606,7 +611,26 @@ mod tests {
                 "outputTokens": 7, "totalTokens": 40, "totalTokensFresh": true,
                 "providerOverride": "local", "modelOverride": "b", "chatType": "direct",
                 "thinkingLevel": "high", "pinned": true, "queueMode": "collect",
+                "compactionCount": 0,
             })
         );
+    }
+
+    #[test]
+    fn what_was_summed_up_since_the_last_run_is_not_counted_yet() {
+        let mut fixture = fixture(Outcome::Ok(FinishReason::Stop));
+        let ended_at_ms = fixture.terminal.ended_at_ms;
+        let session_id = fixture.record().session_id;
+        for (at_ms, is_fresh) in [(ended_at_ms - 1, true), (ended_at_ms, false)] {
+            let note = Compactions::next(&fixture.settings, session_id, at_ms);
+            fixture.settings.extend(note);
+            let entry = SessionEntry::new(&fixture.key, &fixture.record(), None);
+            assert_eq!(entry.total_tokens_fresh, is_fresh, "{at_ms}");
+            let row = fixture.row(&[]);
+            assert_eq!(row.total_tokens_fresh, is_fresh, "{at_ms}");
+        }
+        let entry = SessionEntry::new(&fixture.key, &fixture.record(), None);
+        assert_eq!(entry.compaction_count, 2);
+        assert_eq!(entry.settings.get("compaction"), None);
     }
 }

@@ -47,7 +47,7 @@ pub fn messages_of(entry: &Entry, view: View) -> Vec<TranscriptMessage<'_>> {
             text,
         } => vec![writer.tool_result(tool_call_id, name.as_deref(), text.into(), false)],
         EntryBody::Injected { label, text } => vec![writer.injected(label.as_deref(), text)],
-        EntryBody::Compaction { summary } => vec![writer.compaction(summary)],
+        EntryBody::Compaction { summary, .. } => vec![writer.compaction(summary)],
     }
 }
 
@@ -501,6 +501,7 @@ mod tests {
         check(
             EntryBody::Compaction {
                 summary: "before".to_owned(),
+                kept_from: None,
             },
             &[json!({"role": "system", "timestamp": 7,
                      "content": [{"type": "text", "text": "before"}],

@@ -13,6 +13,7 @@ against_every_ledger! {
     a_waiting_run_starts_in_the_new_transcript
     a_deleted_session_is_gone_but_not_its_runs
     entries_are_appended_outside_of_runs
+    a_transcript_is_summed_up_in_one_commit
     transcripts_are_read_in_pages
     a_page_of_large_entries_ends_early
     sessions_are_listed_newest_first
@@ -304,6 +305,61 @@ async fn entries_are_appended_outside_of_runs(bed: impl Bed) {
     assert_eq!(transcript(&*ledger, "a").await[1], entry);
     let session = ledger.session(key("a")).await.unwrap().unwrap();
     assert_eq!((session.entries, session.updated_at_ms), (2, 4_000));
+}
+
+async fn a_transcript_is_summed_up_in_one_commit(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let made = ledger
+        .reset_session(target(&*ledger, "a", 1))
+        .await
+        .unwrap();
+    let entry = user("hello", 2_000);
+    ledger
+        .append(ledger.lease(), key("a"), entry)
+        .await
+        .unwrap();
+    let summary = |at_ms| NewEntry {
+        body: EntryBody::Compaction {
+            summary: "they greeted".to_owned(),
+            kept_from: Some(2),
+        },
+        ..user("", at_ms)
+    };
+    let note = Map::from_iter([("compaction".to_owned(), json!({"count": 1}))]);
+    let target = |number, expected_session_id| SessionTarget {
+        expected_session_id,
+        at_ms: 3_000,
+        ..target(&*ledger, "a", number)
+    };
+    let other = target(2, Some(session_id(2)));
+    let refused = ledger
+        .compact_session(other, summary(3_000), note.clone())
+        .await;
+    assert!(
+        matches!(refused, Err(LedgerError::SessionChanged { session_id: found }) if found == session_id(1)),
+        "{refused:?}"
+    );
+    assert_eq!(transcript(&*ledger, "a").await.len(), 1);
+    let (record, entry) = ledger
+        .compact_session(
+            target(3, Some(made.session_id)),
+            summary(3_000),
+            note.clone(),
+        )
+        .await
+        .unwrap();
+    assert_eq!((record.entries, record.updated_at_ms), (2, 3_000));
+    assert_eq!(record.settings, note);
+    assert_eq!((entry.n, &entry.body), (2, &summary(0).body));
+    assert_eq!(transcript(&*ledger, "a").await[1], entry);
+    let read = ledger.session(key("a")).await.unwrap();
+    assert_eq!(read, Some(record));
+    let nobody = SessionTarget {
+        key: key("nobody"),
+        ..target(4, None)
+    };
+    let missing = ledger.compact_session(nobody, summary(1), note).await;
+    assert!(matches!(missing, Err(LedgerError::NotFound)), "{missing:?}");
 }
 
 async fn transcripts_are_read_in_pages(bed: impl Bed) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
 
 use crate::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::Entry;
@@ -223,6 +224,15 @@ impl Ledger for MemoryLedger {
         entry: NewEntry,
     ) -> BoxFuture<'_, Result<Entry, LedgerError>> {
         self.write(move |state| state.append(lease, &key, entry))
+    }
+
+    fn compact_session(
+        &self,
+        target: SessionTarget,
+        entry: NewEntry,
+        note: Map<String, Value>,
+    ) -> BoxFuture<'_, Result<(SessionRecord, Entry), LedgerError>> {
+        self.write(move |state| state.compact_session(&target, entry, note))
     }
 
     fn entries(

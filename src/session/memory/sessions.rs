@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use serde_json::{Map, Value};
+
 use crate::ids::{EntryId, SessionId, SessionKey};
 use crate::run::{Entry, Usage};
 use crate::session::ledger::{
@@ -122,6 +124,21 @@ impl State {
         session.record.updated_at_ms = entry.at_ms;
         let mut appended = self.write_entries(key, vec![entry], None);
         appended.pop().ok_or(LedgerError::NotFound)
+    }
+
+    pub(super) fn compact_session(
+        &mut self,
+        target: &SessionTarget,
+        entry: NewEntry,
+        note: Map<String, Value>,
+    ) -> Result<(SessionRecord, Entry), LedgerError> {
+        self.check(&target.key, target.lease, target.expected_session_id)?;
+        let entry = self.append(target.lease, &target.key, entry)?;
+        let session = self.sessions.get_mut(&target.key);
+        let record = &mut session.ok_or(LedgerError::NotFound)?.record;
+        merge_settings(&mut record.settings, note);
+        record.updated_at_ms = target.at_ms;
+        Ok((record.clone(), entry))
     }
 
     pub(super) fn entries(&self, key: &SessionKey, range: EntryRange) -> Option<EntryPage> {

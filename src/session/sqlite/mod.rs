@@ -32,6 +32,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
+use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -418,6 +419,21 @@ impl Ledger for SqliteLedger {
             Ok(entry.at(n, None))
         };
         append.boxed()
+    }
+
+    fn compact_session(
+        &self,
+        target: SessionTarget,
+        entry: NewEntry,
+        note: Map<String, Value>,
+    ) -> BoxFuture<'_, Result<(SessionRecord, Entry), LedgerError>> {
+        let compact = async move {
+            let draft = Draft::new(&entry)?;
+            let step = move |tx: &Tx<'_>| sessions::compact(tx, &target, &draft, &note);
+            let (record, n) = self.write(Purpose::Settle, step).await?;
+            Ok((record, entry.at(n, None)))
+        };
+        compact.boxed()
     }
 
     fn entries(

@@ -1,6 +1,7 @@
 //! Steps over sessions and transcripts.
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use serde_json::{Map, Value};
 
 use crate::ids::{AgentId, EntryId, SessionId, SessionKey};
 use crate::run::{Entry, Usage};
@@ -283,6 +284,27 @@ pub(super) fn append(
     head.append(tx.conn, std::slice::from_ref(draft), None)?;
     head.touch(tx.conn, lease, draft.at_ms)?;
     Ok(head.entries)
+}
+
+/// Appends an entry and notes settings; returns the session and the entry's position.
+pub(super) fn compact(
+    tx: &Tx<'_>,
+    target: &SessionTarget,
+    draft: &Draft,
+    note: &Map<String, Value>,
+) -> Result<(SessionRecord, u64), StepError> {
+    let mut head = Head::by_key(tx.conn, &target.key)?.ok_or(LedgerError::NotFound)?;
+    head.check(target.lease, target.expected_session_id)?;
+    head.append(tx.conn, std::slice::from_ref(draft), None)?;
+    head.touch(tx.conn, target.lease, target.at_ms)?;
+    let mut record = by_number(tx.conn, head.session)?;
+    merge_settings(&mut record.settings, note.clone());
+    let settings = serde_json::to_string(&record.settings)?;
+    let mut update = tx
+        .conn
+        .prepare_cached("UPDATE session SET settings = ?2 WHERE id = ?1")?;
+    update.execute(params![head.session, settings])?;
+    Ok((record, head.entries))
 }
 
 pub(super) fn entries(

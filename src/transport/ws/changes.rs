@@ -9,10 +9,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::dispatch::SessionTexts;
-use crate::events::{ChangeReason, Log, Notice};
+use crate::events::{ChangeReason, CompactionPhase, Log, Notice};
 use crate::ids::{AgentId, SessionKey, WireId};
 use crate::protocol::events::Event as Kind;
-use crate::protocol::events::session::{RunPhase, SessionMessage, SessionsChanged};
+use crate::protocol::events::session::{
+    RunPhase, SessionMessage, SessionOperation, SessionsChanged,
+};
 use crate::protocol::row::SessionRow;
 use crate::run::{Entry, Outcome};
 use crate::shutdown::Phase;
@@ -164,6 +166,21 @@ async fn handle(native: &Native, waiting: &mut Waiting, notice: Notice) {
             session_id: _,
             entry,
         } => return tell_message(native, &session, &agent, &entry).await,
+        Notice::Compaction {
+            session,
+            agent,
+            operation,
+            phase,
+        } => {
+            let ts = native.clock.now_ms();
+            let id = operation.to_string();
+            let begun = SessionOperation::compact(id, &session, &agent, ts);
+            let event = match phase {
+                CompactionPhase::Started => begun,
+                CompactionPhase::Ended { failure } => begun.ended(failure),
+            };
+            return native.publish(Kind::SessionOperation, &event, Audience::Messages(session));
+        }
         Notice::SessionChanged {
             session,
             agent,

@@ -169,6 +169,7 @@ pub(super) async fn project_runs(native: Arc<Native>) {
                 Notice::RunStarted(_)
                 | Notice::RunEnded(_)
                 | Notice::Message { .. }
+                | Notice::Compaction { .. }
                 | Notice::SessionChanged { .. },
             ) => {}
             Err(RecvError::Lagged(missed)) => {

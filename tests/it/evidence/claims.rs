@@ -632,6 +632,19 @@ pub(super) const METHODS: &[Row] = &[
         &["native_methods::sessions_are_listed_found_changed_reset_and_deleted"],
     ),
     method(
+        "sessions.compact",
+        &[
+            "native_compact::the_agent_sums_its_session_up_and_goes_on_from_the_summary",
+            "native_compact::a_summary_outlives_a_restart_and_not_a_reset",
+            "native_compact::what_is_said_meanwhile_is_kept_word_for_word",
+            "native_compact::only_so_many_entries_are_kept_when_that_is_asked",
+        ],
+        &[
+            "native_compact::without_a_summary_the_newest_messages_are_kept",
+            "native_compact::there_may_be_nothing_to_sum_up_and_not_everybody_may",
+        ],
+    ),
+    method(
         "device.pair.list",
         &[
             "devices::devices_are_answered_as_on_record",
@@ -719,6 +732,10 @@ pub(super) const EVENTS: &[Row] = &[
             "ws_runs::subscribers_see_messages_and_changes_and_others_do_not",
             "native_methods::subscribers_see_messages_and_changes_and_others_do_not",
         ],
+    ),
+    row(
+        "session.operation",
+        &["native_compact::the_agent_sums_its_session_up_and_goes_on_from_the_summary"],
     ),
     row(
         "sessions.changed",

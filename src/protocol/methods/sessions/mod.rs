@@ -1,6 +1,7 @@
 //! `sessions.*`: listing, finding, changing and watching conversations
 //! (`protocol-facts` §6.6–6.8).
 
+mod compact;
 mod create;
 mod describe;
 mod list;
@@ -9,6 +10,9 @@ mod read;
 mod resolve;
 mod send;
 
+pub use compact::{
+    COMPACT_LINES_V3, CompactionResult, SessionsCompactParams, SessionsCompactResult,
+};
 pub use create::{PermissionMode, SessionsCreateParams, SessionsCreateResult, Visibility};
 pub use describe::{SessionsDescribeParams, SessionsDescribeResult};
 pub use list::{

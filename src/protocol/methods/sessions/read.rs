@@ -209,7 +209,7 @@ fn item(entry: &Entry, chars_max: usize) -> Option<PreviewItem> {
         EntryBody::Tool { name: text, .. } | EntryBody::ToolResult { text, .. } => {
             (PreviewRole::Tool, text)
         }
-        EntryBody::Compaction { summary } => (PreviewRole::System, summary),
+        EntryBody::Compaction { summary, .. } => (PreviewRole::System, summary),
     };
     let text = text.trim();
     let text = if text.chars().nth(chars_max).is_some() {
@@ -266,7 +266,10 @@ mod tests {
             user("0123456789"),
             user(" 01234567 "),
             user(" "),
-            entry(EntryBody::Compaction { summary }),
+            entry(EntryBody::Compaction {
+                summary,
+                kept_from: None,
+            }),
         ];
         let shown = SessionPreview::of("k".to_owned(), &entries, 8);
         assert_eq!(

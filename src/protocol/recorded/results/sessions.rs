@@ -79,7 +79,6 @@ fn changes_of_sessions_have_the_recorded_members() {
         &[value(result())],
         &[answer("sessions-lifecycle", "sessions.reset", 0)],
         &[
-            (".entry.compactionCount", "there is no compaction"),
             (".entry.createdVia", "not kept"),
             (".entry.delivery", "answers go to the caller only"),
             (".entry.lifecycleRevision", "`sessionId` says it"),

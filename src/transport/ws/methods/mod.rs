@@ -7,6 +7,7 @@
 mod agent;
 mod agents;
 mod chat;
+mod compact;
 mod create;
 mod device;
 mod history;
@@ -149,6 +150,7 @@ fn route(
         Method::SessionsSend => chat::send_to_session(call, open, params, Manner::Send),
         Method::SessionsSteer => chat::send_to_session(call, open, params, Manner::Steer),
         Method::SessionsAbort => chat::abort_session(call, open, params),
+        Method::SessionsCompact => compact::compact(call, open, params),
         Method::SessionsReset => sessions::reset(call, open, params),
         Method::SessionsDelete => sessions::delete(call, open, params),
         Method::SessionsPatch => sessions::patch(call, open, params),
