@@ -147,15 +147,16 @@ impl Logs {
             .collect()
     }
 
-    /// The logs of every run that has not ended.
+    /// The logs of every run that has not ended, oldest first.
     pub fn live(&self) -> Vec<Arc<Log>> {
         let state = self.lock();
-        state
-            .live
-            .values()
-            .flatten()
+        let runs = state.live.values().flatten();
+        let mut logs: Vec<_> = runs
             .filter_map(|run| state.by_run.get(run).cloned())
-            .collect()
+            .collect();
+        drop(state);
+        logs.sort_unstable_by_key(|log| log.info().run_id);
+        logs
     }
 
     /// How many logs there are, live and ended.

@@ -37,7 +37,7 @@ use crate::session::sqlite::{OpenError, OpenOptions, SqliteLedger};
 use crate::session::{Ledger, LedgerError, OpenRun, StoreConfig};
 use crate::shutdown::{Drain, Phase, Tasks};
 use crate::transport::http::{HttpFront, HttpParts};
-use crate::transport::{Transport, TransportParts};
+use crate::transport::{Listener, Transport, TransportParts};
 
 use catalog::Catalog;
 use others::OtherModels;
@@ -218,6 +218,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Takes new ids from `ids`.
+    #[must_use]
+    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.ids = ids;
+        self
+    }
+
     /// Binds, opens the store, settles what an earlier process left, and serves.
     ///
     /// # Errors
@@ -225,13 +232,31 @@ impl GatewayBuilder {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the start.
-    pub async fn start(self) -> Result<Gateway, StartError> {
+    pub async fn start(mut self) -> Result<Gateway, StartError> {
         // Nothing on the disk is touched before the port is ours.
-        let listener = bind(self.config.listen.socket_addr(), self.listener).await?;
+        let given = self.listener.take();
+        let listener = bind(self.config.listen.socket_addr(), given).await?;
         let addr = local_addr(&listener, self.config.listen.socket_addr())?;
         if self.is_inherited {
             check_inherited(addr, &self.config.secret_source)?;
         }
+        Box::pin(self.start_on(listener, addr)).await
+    }
+
+    /// As [`GatewayBuilder::start`], with connections from `listener`, which is at `addr`: a
+    /// simulated network, for instance.
+    ///
+    /// # Errors
+    /// [`StartError`], but no [`StartError::Bind`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the start.
+    #[doc(hidden)]
+    pub async fn start_on<L: Listener>(
+        self,
+        listener: L,
+        addr: SocketAddr,
+    ) -> Result<Gateway, StartError> {
         let lock_wait = if self.is_inherited {
             self.config.drain + PREDECESSOR_MARGIN
         } else {
@@ -287,9 +312,9 @@ struct Root {
 }
 
 impl Root {
-    async fn serve(
+    async fn serve<L: Listener>(
         mut self,
-        listener: TcpListener,
+        listener: L,
         addr: SocketAddr,
         waiting: Vec<OpenRun>,
     ) -> Gateway {

@@ -335,9 +335,11 @@ impl Lanes {
             .unwrap_or_default()
     }
 
-    /// Every run that is active or waits.
+    /// Every run that is active or waits, oldest first.
     pub fn runs(&self) -> Vec<RunId> {
-        self.runs.keys().copied().collect()
+        let mut runs: Vec<_> = self.runs.keys().copied().collect();
+        runs.sort_unstable();
+        runs
     }
 
     /// Notes the agent's cap, which a reload may have changed, and says whether it has a slot.

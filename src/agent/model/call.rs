@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper_util::client::legacy::connect::Connect;
 use tokio::time::{Instant, sleep};
 
 use crate::agent::rng::Rng;
@@ -37,8 +38,8 @@ pub(super) struct Conversation {
 
 /// Asks the endpoints of one configuration.
 #[derive(Debug)]
-pub(super) struct Caller<'a> {
-    pub(super) client: &'a ModelClient,
+pub(super) struct Caller<'a, C> {
+    pub(super) client: &'a ModelClient<C>,
     pub(super) config: &'a ModelConfig,
     pub(super) conversation: &'a Conversation,
     pub(super) run_id: RunId,
@@ -46,7 +47,7 @@ pub(super) struct Caller<'a> {
     pub(super) deadline: Option<Instant>,
 }
 
-impl Caller<'_> {
+impl<C: Connect + Clone + Send + Sync + 'static> Caller<'_, C> {
     /// Waits for the first byte of an answer, from the first endpoint that gives one; returns its
     /// position too. When none does, the failure of the first one counts.
     pub(super) async fn open(&self) -> Result<(Opened, usize), RunError> {

@@ -16,7 +16,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue,
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_util::client::legacy::connect::{Connect, HttpConnector, capture_connection};
 use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -71,10 +71,14 @@ where
     }
 }
 
-/// The client every model agent shares; cheap to clone.
+/// Reaches servers over the network, with TLS where the address says so.
+pub type NetConnector = HttpsConnector<HttpConnector>;
+
+/// The client every model agent shares; cheap to clone. `C` is how it reaches servers, so that a
+/// simulated network can stand in.
 #[derive(Clone, Debug)]
-pub struct ModelClient {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+pub struct ModelClient<C = NetConnector> {
+    http: Client<C, Full<Bytes>>,
     spawner: Spawner,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -112,6 +116,13 @@ impl ModelClient {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
+        Self::over(connector, spawner, metrics)
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> ModelClient<C> {
+    /// A client that reaches servers through `connector`.
+    pub fn over(connector: C, spawner: Spawner, metrics: Arc<Metrics>) -> Self {
         let http = Client::builder(spawner.clone())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())

@@ -15,16 +15,18 @@ mod sse;
 mod stream;
 mod window;
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures_util::stream as streams;
+use hyper_util::client::legacy::connect::Connect;
 
 use crate::error::ErrorCode;
 use crate::run::{ModelRef, RunError};
 
 use super::{Agent, AgentTurn, EventStream, Isolation, RunContext};
 
-pub use client::{ClientTask, ModelClient, Spawner};
+pub use client::{ClientTask, ModelClient, NetConnector, Spawner};
 pub use config::{
     ApiKey, BaseUrl, BaseUrlError, Endpoint, ExtraHeaders, HeaderError, ModelConfig,
     RETRIES_DEFAULT, RETRIES_MAX, Timeouts, TokenLimitField,
@@ -32,22 +34,20 @@ pub use config::{
 
 /// An agent that asks a model server.
 #[derive(Debug)]
-pub struct ModelAgent {
+pub struct ModelAgent<C = NetConnector> {
     config: Arc<ModelConfig>,
-    client: ModelClient,
+    client: ModelClient<C>,
 }
 
-impl ModelAgent {
+impl<C> ModelAgent<C> {
     /// An agent that asks the endpoints of `config`, in order, through the shared `client`.
-    pub fn new(config: ModelConfig, client: ModelClient) -> Self {
+    pub fn new(config: ModelConfig, client: ModelClient<C>) -> Self {
         Self {
             config: Arc::new(config),
             client,
         }
     }
-}
 
-impl ModelAgent {
     /// The configuration for a run: only the model it names, or all of them in order.
     fn config_for(&self, model: Option<&str>) -> Result<Arc<ModelConfig>, RunError> {
         let Some(name) = model else {
@@ -67,7 +67,10 @@ impl ModelAgent {
     }
 }
 
-impl Agent for ModelAgent {
+impl<C> Agent for ModelAgent<C>
+where
+    C: Connect + Clone + fmt::Debug + Send + Sync + 'static,
+{
     /// A turn that names a model is answered by that model alone, without fallbacks.
     fn run(&self, turn: AgentTurn, context: RunContext) -> EventStream {
         let config = match self.config_for(turn.turn.model.as_deref()) {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::Connect;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::agent::{AgentTurn, RunContext};
@@ -22,17 +23,17 @@ use super::failure::CallError;
 use super::reading::Reading;
 
 /// The stream of one run.
-pub(super) struct ModelStream {
-    state: State,
+pub(super) struct ModelStream<C> {
+    state: State<C>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// A run, and the answer that was opened for it by the endpoint at that position.
-type Opening = (Box<Run>, Result<(Opened, usize), RunError>);
+type Opening<C> = (Box<Run<C>>, Result<(Opened, usize), RunError>);
 
-enum State {
-    Opening(BoxFuture<'static, Opening>),
-    Reading(Box<Run>, Box<Reading>),
+enum State<C> {
+    Opening(BoxFuture<'static, Opening<C>>),
+    Reading(Box<Run<C>>, Box<Reading>),
     /// What is left to yield after the last call.
     Closing(VecDeque<Event>),
     Ended,
@@ -40,8 +41,8 @@ enum State {
 
 /// What outlives a single call.
 #[derive(Debug)]
-struct Run {
-    client: ModelClient,
+struct Run<C> {
+    client: ModelClient<C>,
     config: Arc<ModelConfig>,
     conversation: Conversation,
     context: RunContext,
@@ -52,9 +53,9 @@ struct Run {
     has_text: bool,
 }
 
-impl ModelStream {
+impl<C: Connect + Clone + Send + Sync + 'static> ModelStream<C> {
     pub(super) fn new(
-        client: ModelClient,
+        client: ModelClient<C>,
         config: Arc<ModelConfig>,
         turn: AgentTurn,
         context: RunContext,
@@ -83,7 +84,10 @@ impl ModelStream {
     }
 }
 
-fn open(mut run: Box<Run>) -> BoxFuture<'static, Opening> {
+fn open<C>(mut run: Box<Run<C>>) -> BoxFuture<'static, Opening<C>>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
     Box::pin(async move {
         run.context.inbox.stored().await;
         let caller = Caller {
@@ -117,7 +121,7 @@ fn conversation(config: &ModelConfig, turn: AgentTurn) -> Conversation {
     }
 }
 
-impl Stream for ModelStream {
+impl<C: Connect + Clone + Send + Sync + 'static> Stream for ModelStream<C> {
     type Item = Result<Event, RunError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -160,7 +164,7 @@ impl Stream for ModelStream {
     }
 }
 
-impl ModelStream {
+impl<C: Connect + Clone + Send + Sync + 'static> ModelStream<C> {
     /// Goes on to the next call when messages were steered in, else to the end.
     fn next_call(&mut self) {
         let State::Reading(mut run, reading) = std::mem::replace(&mut self.state, State::Ended)
@@ -181,7 +185,7 @@ impl ModelStream {
     }
 }
 
-impl Run {
+impl<C: Connect + Clone + Send + Sync + 'static> Run<C> {
     fn reading(&self, opened: Opened) -> Reading {
         let timeouts = self.config.endpoints.get(self.endpoint).map(|e| e.timeouts);
         let idle = timeouts.unwrap_or_default().idle;
@@ -223,7 +227,7 @@ impl Run {
     }
 }
 
-impl fmt::Debug for ModelStream {
+impl<C> fmt::Debug for ModelStream<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Opening(_) => "opening",

@@ -1,7 +1,7 @@
 //! Tells those who follow sessions what happened to them: `session.message` for every message, and
 //! `sessions.changed`, gathered for a moment (`protocol-facts` §7.4).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Change {
 /// Changes that wait to be told; pure but for the time it is given.
 #[derive(Debug, Default)]
 struct Waiting {
-    sessions: HashMap<SessionKey, Waits>,
+    sessions: BTreeMap<SessionKey, Waits>,
 }
 
 #[derive(Debug)]

@@ -7,11 +7,13 @@
 //! gets one is decided by the reader from the item's audience.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::shutdown::Bell;
 
 /// What an item costs beside its own bytes.
 const ITEM_OVERHEAD_BYTES: u64 = 256;
@@ -36,8 +38,10 @@ pub(super) trait Weigh {
 pub(super) struct Feed<T> {
     limits: FeedLimits,
     ring: Mutex<Ring<T>>,
-    /// Position of the next item to be published; wakes readers.
-    head: watch::Sender<u64>,
+    /// Position of the next item to be published.
+    head: AtomicU64,
+    /// Wakes readers.
+    published: Bell,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,8 @@ impl<T: Weigh> Feed<T> {
                 bytes_in: 0,
                 bytes_out: 0,
             }),
-            head: watch::Sender::new(0),
+            head: AtomicU64::new(0),
+            published: Bell::default(),
         })
     }
 
@@ -96,11 +101,9 @@ impl<T: Weigh> Feed<T> {
         ring.trim(self.limits, now);
         let head = ring.head();
         drop(ring);
-        self.head.send_if_modified(|known| {
-            let moved = *known < head;
-            *known = head.max(*known);
-            moved
-        });
+        if self.head.fetch_max(head, Ordering::AcqRel) < head {
+            self.published.ring();
+        }
     }
 
     /// Drops what is too old, for times when nothing is published.
@@ -110,12 +113,10 @@ impl<T: Weigh> Feed<T> {
 
     /// A reader that gets what is published from now on.
     pub(super) fn cursor(self: &Arc<Self>) -> Cursor<T> {
-        let watcher = self.head.subscribe();
         let ring = self.lock();
         Cursor {
             next: ring.head(),
             bytes_read: ring.bytes_in,
-            watcher,
             feed: Arc::clone(self),
         }
     }
@@ -153,7 +154,6 @@ pub(super) struct Cursor<T> {
     next: u64,
     /// `Ring::bytes_in` as of the last item read.
     bytes_read: u64,
-    watcher: watch::Receiver<u64>,
     feed: Arc<Feed<T>>,
 }
 
@@ -168,7 +168,7 @@ impl<T: Weigh> Cursor<T> {
         batch: &mut VecDeque<Arc<T>>,
         most: usize,
     ) -> Result<u64, Lagged> {
-        if *self.watcher.borrow_and_update() <= self.next {
+        if !self.has_more() {
             return Ok(0);
         }
         let ring = self.feed.lock();
@@ -187,29 +187,22 @@ impl<T: Weigh> Cursor<T> {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn ready(&mut self) {
-        let next = self.next;
-        // The sender lives in the feed this cursor holds, so waiting cannot fail.
-        if self.watcher.wait_for(|head| *head > next).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub(super) async fn ready(&self) {
+        let published = &self.feed.published;
+        published.wait_until(|| self.has_more()).await;
     }
 
     /// Waits until something was lost to a reader that takes nothing for the time being.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn lost(&mut self) {
-        loop {
-            self.watcher.mark_unchanged();
-            if self.feed.lock().first > self.next {
-                return;
-            }
-            // As above.
-            if self.watcher.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+    pub(super) async fn lost(&self) {
+        let is_lost = || self.feed.lock().first > self.next;
+        self.feed.published.wait_until(is_lost).await;
+    }
+
+    fn has_more(&self) -> bool {
+        self.feed.head.load(Ordering::Acquire) > self.next
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The lock is never held across an await, and every entry is removed by a guard.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -56,7 +56,7 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct State {
-    open: HashMap<ConnectionId, Entry>,
+    open: BTreeMap<ConnectionId, Entry>,
     preauth: HashMap<IpAddr, u32>,
 }
 

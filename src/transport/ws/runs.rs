@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::AgentEntry;
 use crate::events::{Item, Log, Notice, Record, Subscription};
@@ -42,8 +42,17 @@ pub(super) struct Runs {
 #[derive(Debug, Default)]
 struct State {
     viewers: Interest,
-    /// Runs that are projected; the sender goes when the last event is in the feed.
-    projected: HashMap<RunId, watch::Sender<()>>,
+    /// Runs that are projected; the token is cancelled when the last event is in the feed.
+    projected: HashMap<RunId, CancellationToken>,
+}
+
+impl State {
+    /// Ends the projection of a run, for whoever waits for that.
+    fn end_projection(&mut self, run: RunId) {
+        if let Some(told) = self.projected.remove(&run) {
+            told.cancel();
+        }
+    }
 }
 
 impl Runs {
@@ -58,17 +67,11 @@ impl Runs {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn told(&self, run: RunId) {
-        let watcher = self
-            .lock()
-            .projected
-            .get(&run)
-            .map(watch::Sender::subscribe);
-        if let Some(mut watcher) = watcher {
-            // Nothing is ever sent: the change is that the sender goes.
-            let gone = timeout(TOLD_MAX, watcher.changed()).await;
-            if gone.is_err() {
-                tracing::warn!(run_id = %run, "the end of a run is not told yet");
-            }
+        let told = self.lock().projected.get(&run).cloned();
+        if let Some(told) = told
+            && timeout(TOLD_MAX, told.cancelled()).await.is_err()
+        {
+            tracing::warn!(run_id = %run, "the end of a run is not told yet");
         }
     }
 }
@@ -85,12 +88,12 @@ pub(super) async fn all_told(native: &Native) {
         let projected = state.projected.iter();
         projected
             .filter(|(run, _)| logs.get(**run).is_some_and(|log| log.terminal().is_some()))
-            .map(|(run, told)| (*run, told.subscribe()))
+            .map(|(run, told)| (*run, told.clone()))
             .collect()
     };
     let deadline = Instant::now() + TOLD_MAX;
-    for (run, mut told) in ended {
-        if timeout_at(deadline, told.changed()).await.is_err() {
+    for (run, told) in ended {
+        if timeout_at(deadline, told.cancelled()).await.is_err() {
             tracing::warn!(run_id = %run, "the end of a run is not told yet");
         }
     }
@@ -194,7 +197,8 @@ fn project(native: &Arc<Native>, log: &Arc<Log>, beginning: Beginning) {
         if !is_followed || state.projected.contains_key(&info.run_id) {
             return;
         }
-        state.projected.insert(info.run_id, watch::Sender::new(()));
+        let told = CancellationToken::new();
+        state.projected.insert(info.run_id, told);
     }
     let projector = Projector {
         agent: native.dispatch.agents().get(&info.agent),
@@ -339,7 +343,7 @@ impl Projector {
         let is_followed = state.viewers.covers(&info.session);
         if !is_followed {
             // Under the same lock, so that whoever comes next begins anew.
-            state.projected.remove(&info.run_id);
+            state.end_projection(info.run_id);
             self.is_given_up = true;
         }
         is_followed
@@ -350,7 +354,7 @@ impl Drop for Projector {
     fn drop(&mut self) {
         if !self.is_given_up {
             let mut state = self.native.runs.lock();
-            state.projected.remove(&self.log.info().run_id);
+            state.end_projection(self.log.info().run_id);
         }
     }
 }
