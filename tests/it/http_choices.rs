@@ -140,7 +140,11 @@ async fn an_answer_tells_where_its_time_went() {
     run.says("x").await;
     run.ends().await;
     let response = connection.response().await;
-    let timing = response.header("server-timing").unwrap();
+    check_timing(response.header("server-timing").unwrap());
+}
+
+/// All three times are there, and none is before the one it follows.
+fn check_timing(timing: &str) {
     let names: Vec<_> = timing
         .split(", ")
         .map(|entry| entry.split_once(";dur=").unwrap())
@@ -150,6 +154,33 @@ async fn an_answer_tells_where_its_time_went() {
         panic!("{timing}");
     };
     assert!(queue <= first && first <= total, "{timing}");
+}
+
+#[tokio::test]
+async fn a_stream_tells_where_its_time_went_to_whoever_reads_trailers() {
+    const STREAM: &str = r#"{"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let (agent, mut puppet) = Puppet::new();
+    let rig = Rig::start(RigConfig::with_agent(agent)).await;
+    let mut connection = rig.connect().await;
+    for takes_trailers in [true, false] {
+        let te: &[(&str, &str)] = if takes_trailers {
+            &[("te", "trailers")]
+        } else {
+            &[]
+        };
+        connection.send(chat_with(te, STREAM)).await;
+        let run = puppet.next().await;
+        run.says("x").await;
+        run.ends().await;
+        let head = connection.head().await;
+        let announced = takes_trailers.then_some("server-timing");
+        assert_eq!(head.header("trailer"), announced);
+        let (stream, trailer) = connection.rest_and_trailer().await;
+        assert!(stream.ends_with(b"data: [DONE]\n\n"));
+        let timing = trailer.strip_prefix("server-timing: ").map(str::trim_end);
+        assert_eq!(timing.is_some(), takes_trailers, "{trailer:?}");
+        timing.into_iter().for_each(check_timing);
+    }
 }
 
 #[tokio::test]

@@ -26,9 +26,8 @@ use super::guard::RunGuard;
 use super::respond::{self, Refused};
 use super::service::HttpFront;
 use super::sse_body::{Frames, SseBody};
-use super::timing::Timing;
+use super::timing::{self, Timing};
 
-static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 static X_OPENCLAW_RUN_ID: HeaderName = HeaderName::from_static("x-openclaw-run-id");
 
 const AGENT_ID: &str = "x-openclaw-agent-id";
@@ -61,6 +60,8 @@ struct Checked {
 #[derive(Clone, Copy, Debug)]
 struct Delivery {
     is_stream: bool,
+    /// Whether a stream may end with a trailer.
+    takes_trailers: bool,
     options: StreamOptions,
 }
 
@@ -111,6 +112,7 @@ impl Call<'_> {
         let channel = text(self.headers, CHANNEL)?.map(message_channel);
         let delivery = Delivery {
             is_stream: request.is_stream(),
+            takes_trailers: timing::takes_trailers(self.headers),
             options: StreamOptions {
                 include_usage: request.includes_usage(),
                 show_reasoning: false,
@@ -274,7 +276,14 @@ impl Call<'_> {
         let mut response = if delivery.is_stream {
             let stream = Frames::Chat(Stream::new(&head, delivery.options));
             let heartbeat = self.front.sse_heartbeat();
-            respond::live_events(SseBody::new(subscription, stream, guard, heartbeat))
+            let body = SseBody::new(subscription, stream, guard, heartbeat);
+            if delivery.takes_trailers {
+                let mut response = respond::live_events(body.timed(Timing::start()));
+                timing::announce(response.headers_mut());
+                response
+            } else {
+                respond::live_events(body)
+            }
         } else {
             let answer = Answer::new(head, delivery.options.show_reasoning);
             let mut timing = Timing::start();
@@ -283,8 +292,7 @@ impl Call<'_> {
                 Ok(body) => respond::json(StatusCode::OK, body.freeze()),
                 Err(refused) => refused.into_response(),
             };
-            let timing = timing.header().map(|value| (SERVER_TIMING.clone(), value));
-            response.headers_mut().extend(timing);
+            timing.add_to(response.headers_mut());
             response
         };
         response.headers_mut().extend(run_id);

@@ -19,6 +19,7 @@ use crate::openai::{HEARTBEAT, RunStream, Stream};
 use crate::run::Terminal;
 
 use super::guard::RunGuard;
+use super::timing::Timing;
 
 /// Bytes after which a frame is handed over although more is ready.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -30,6 +31,8 @@ const BUFFER_BYTES: usize = 4096;
 enum State {
     Fresh,
     Open,
+    /// All data is written; the trailer follows.
+    Told,
     Ended,
 }
 
@@ -92,6 +95,8 @@ pub(super) struct SseBody {
     state: State,
     buffer: BytesMut,
     heartbeat: Duration,
+    /// What the trailer will say, for a caller who reads one.
+    timing: Option<Timing>,
     /// When a comment is due; the timer itself is moved only when it fires.
     due: Instant,
     #[pin]
@@ -114,9 +119,17 @@ impl SseBody {
             state: State::Fresh,
             buffer: BytesMut::with_capacity(BUFFER_BYTES),
             heartbeat,
+            timing: None,
             due,
             timer: tokio::time::sleep_until(due),
         }
+    }
+
+    /// Ends with a trailer that says where the time went.
+    #[must_use]
+    pub(super) fn timed(mut self, timing: Timing) -> Self {
+        self.timing = Some(timing);
+        self
     }
 
     pub(super) const fn is_end_stream(&self) -> bool {
@@ -130,8 +143,15 @@ impl SseBody {
         if self.is_end_stream() {
             return Poll::Ready(None);
         }
-        self.as_mut().fill(cx);
+        if !matches!(self.state, State::Told) {
+            self.as_mut().fill(cx);
+        }
         let this = self.project();
+        if this.buffer.is_empty() && matches!(this.state, State::Told) {
+            *this.state = State::Ended;
+            let trailer = this.timing.take().map(|timing| timing.trailer());
+            return Poll::Ready(trailer.map(|trailer| Ok(Frame::trailers(trailer))));
+        }
         if this.buffer.is_empty() {
             let comment = ready!(poll_heartbeat(this.timer, this.due, *this.heartbeat, cx));
             return Poll::Ready(Some(Ok(Frame::data(comment))));
@@ -153,6 +173,9 @@ impl SseBody {
             let Poll::Ready(item) = this.subscription.poll_next(cx) else {
                 return;
             };
+            if let (Some(timing), Some(item)) = (this.timing.as_mut(), &item) {
+                timing.note(item);
+            }
             let end = match item {
                 Some(Item::Text { seq, text }) => {
                     frames.text(out, seq, text);
@@ -176,7 +199,10 @@ impl SseBody {
                 frames.finish(out, seq, &terminal);
             }
             this.guard.release();
-            *this.state = State::Ended;
+            *this.state = match this.timing {
+                Some(_) => State::Told,
+                None => State::Ended,
+            };
             return;
         }
     }
@@ -346,6 +372,28 @@ mod tests {
             rig.orders.try_recv().is_err(),
             "an ended run is not cancelled"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timed_stream_ends_with_one_trailer() {
+        let mut rig = rig();
+        *rig.body.as_mut().project().timing = Some(Timing::start());
+        rig.log.append(Record::Started { at_ms: 1 });
+        assert_eq!(next(&mut rig.body).await.unwrap(), ROLE);
+        tokio::time::advance(Duration::from_millis(7)).await;
+        rig.log.append_text("a");
+        end(&rig.log);
+        let rest = next(&mut rig.body).await.unwrap();
+        assert_eq!(rest, [content("a"), FINISH.to_owned()].concat());
+        assert!(!rig.body.is_end_stream());
+        let frame = poll_fn(|cx| rig.body.as_mut().poll_frame(cx)).await;
+        let trailer = frame.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(
+            trailer.get("server-timing").unwrap(),
+            "queue;dur=0.0, ttft;dur=7.0, total;dur=7.0"
+        );
+        assert!(rig.body.is_end_stream());
+        assert_eq!(next(&mut rig.body).await, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -208,12 +208,36 @@ impl Connection {
 
     /// Reads one chunk of a chunked body; `None` is its end.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
-        let line = self.take_until(b"\r\n").await;
-        let size = std::str::from_utf8(&line).unwrap().trim_end();
-        let size = usize::from_str_radix(size, 16).unwrap();
+        let size = self.chunk_size().await;
         let mut chunk = self.take(size + 2).await;
         assert_eq!(chunk.split_off(size), b"\r\n");
         (size > 0).then_some(chunk)
+    }
+
+    /// Reads what is left of a chunked body and the fields that follow it.
+    pub(crate) async fn rest_and_trailer(&mut self) -> (Vec<u8>, String) {
+        let mut rest = Vec::new();
+        loop {
+            let size = self.chunk_size().await;
+            if size == 0 {
+                break;
+            }
+            rest.extend_from_slice(&self.take(size + 2).await[..size]);
+        }
+        let mut trailer = String::new();
+        loop {
+            let line = self.take_until(b"\r\n").await;
+            if line == b"\r\n" {
+                return (rest, trailer);
+            }
+            trailer.push_str(std::str::from_utf8(&line).unwrap());
+        }
+    }
+
+    async fn chunk_size(&mut self) -> usize {
+        let line = self.take_until(b"\r\n").await;
+        let size = std::str::from_utf8(&line).unwrap().trim_end();
+        usize::from_str_radix(size, 16).unwrap()
     }
 
     /// Reads what is left of a chunked body.

@@ -4,8 +4,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
@@ -40,29 +43,82 @@ fn fetcher(hosts: &[&str], names: &[(&'static str, &[IpAddr])]) -> Fetcher {
     }
 }
 
+/// A server that gives these answers, one a connection, and returns what it was asked.
+async fn server(ip: IpAddr, answers: Vec<String>) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
+    server_over(None, ip, answers).await
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the server of a test ends with the runtime of the test"
 )]
-/// A server that gives these answers, one a connection, and returns what it was asked.
-async fn server(ip: IpAddr, answers: Vec<String>) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
+async fn server_over(
+    tls: Option<TlsAcceptor>,
+    ip: IpAddr,
+    answers: Vec<String>,
+) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind((ip, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = tokio::spawn(async move {
         let mut asked = Vec::new();
         for answer in answers {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
+            let (stream, _) = listener.accept().await.unwrap();
+            let Some(tls) = &tls else {
+                asked.push(converse(stream, &answer).await);
+                continue;
+            };
+            // A client that does not trust the certificate says so and goes.
+            if let Ok(stream) = tls.accept(stream).await {
+                asked.push(converse(stream, &answer).await);
             }
-            asked.push(String::from_utf8(head).unwrap());
-            // The reader may stop before the end of what is too large.
-            stream.write_all(answer.as_bytes()).await.ok();
         }
         asked
     });
     (port, serving)
+}
+
+/// Reads one request, gives the answer and returns what was asked.
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    // The reader may stop before the end of what is too large.
+    stream.write_all(answer.as_bytes()).await.ok();
+    stream.shutdown().await.ok();
+    String::from_utf8(head).unwrap()
+}
+
+const AUTHORITY: &[u8] = include_bytes!("../../../../tests/tls/authority.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../../../tests/tls/cdn.com.pem");
+const KEY: &[u8] = include_bytes!("../../../../tests/tls/cdn.com.key.pem");
+
+/// TLS as `cdn.com` has it, signed by the authority of the tests.
+fn acceptor() -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
+            PrivateKeyDer::from_pem_slice(KEY).unwrap(),
+        );
+    TlsAcceptor::from(Arc::new(config.unwrap()))
+}
+
+/// TLS that trusts the authority of the tests and no other.
+fn trusting() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(AUTHORITY).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 fn image(bytes: usize) -> String {
@@ -88,6 +144,35 @@ async fn an_image_of_the_internet_is_fetched_without_anything_of_ours() {
     assert!(asked.starts_with("get /a.png?b http/1.1\r\n"), "{asked}");
     assert!(asked.contains(&format!("host: cdn.com:{port}")));
     assert!(!asked.contains("authorization") && !asked.contains("cookie"));
+}
+
+#[tokio::test]
+async fn an_image_is_fetched_over_tls_from_the_host_its_url_names() {
+    let answers = vec![moved("/b.png"), image(5)];
+    let (port, serving) = server_over(Some(acceptor()), OUTSIDE, answers).await;
+    let mut fetcher = fetcher(&[], &[("cdn.com", &[OUTSIDE])]);
+    fetcher.tls = Arc::new(trusting());
+    let url = format!("https://cdn.com:{port}/a.png");
+    assert_eq!(fetcher.fetch(&url).await.unwrap(), "iiiii");
+    let asked = serving.await.unwrap();
+    assert!(asked[0].starts_with("GET /a.png HTTP/1.1\r\n"), "{asked:?}");
+    assert!(asked[1].starts_with("GET /b.png HTTP/1.1\r\n"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_over_tls_who_cannot_prove_the_name_of_the_url() {
+    let names: &[(&'static str, &[IpAddr])] = &[("cdn.com", &[OUTSIDE]), ("other.com", &[OUTSIDE])];
+    for (host, tls) in [("other.com", trusting()), ("cdn.com", tls())] {
+        let (port, serving) = server_over(Some(acceptor()), OUTSIDE, vec![image(5)]).await;
+        let mut fetcher = fetcher(&[], names);
+        fetcher.tls = Arc::new(tls);
+        let refused = fetcher.fetch(&format!("https://{host}:{port}/")).await;
+        assert!(
+            matches!(refused, Err(FetchError::Connect(_))),
+            "{host}: {refused:?}"
+        );
+        assert!(serving.await.unwrap().is_empty(), "nothing was asked");
+    }
 }
 
 #[tokio::test]
