@@ -195,7 +195,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Serves the connection until it ends.
-    pub(super) async fn run(mut self) {
+    ///
+    /// The connection stays in its box and the goodbye gets one of its own: a future holds room for
+    /// all that it may ever move or wait for, and an idle connection should hold little.
+    pub(super) async fn run(mut self: Box<Self>) {
         let end = loop {
             if let Some(end) = self.carry_out() {
                 break end;
@@ -205,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 break end;
             }
         };
-        self.part(end).await;
+        Box::pin(self.part(end)).await;
     }
 
     /// Does what the protocol state asks for and hands on what is ready from the feed.
@@ -506,14 +509,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Says goodbye, when there is somebody to say it to.
-    async fn part(self, end: End) {
+    async fn part(self: Box<Self>, end: End) {
         let Self {
             native,
             id,
             mut socket,
             stage,
             ..
-        } = self;
+        } = *self;
         // Subscriptions, requests and the presence entry go first.
         drop(stage);
         let (code, reason, is_readable) = match &end {

@@ -86,7 +86,7 @@ where
         preauth: upgrade.preauth,
         place: upgrade.place,
     };
-    Box::pin(Connection::new(native, upgrade).run()).await;
+    Box::pin(Box::new(Connection::new(native, upgrade)).run()).await;
 }
 
 /// The socket itself, and what came in behind the request: copied, because it is a slice of hyper's
