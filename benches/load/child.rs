@@ -12,8 +12,14 @@ pub(crate) struct Child {
 impl Child {
     /// Starts this binary again in a server role; it prints its address on one line.
     pub(crate) fn start(role: &str) -> Self {
+        Self::start_before(role, None)
+    }
+
+    /// The same, for a role that goes on to another server.
+    pub(crate) fn start_before(role: &str, upstream: Option<SocketAddr>) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .arg(role)
+            .args(upstream.map(|addr| addr.to_string()))
             .stdout(Stdio::piped())
             .stdin(Stdio::piped())
             .spawn()

@@ -1,5 +1,6 @@
 //! The gateway as a server role of the bench: the real one, with two agents only a bench wants.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clawport::Gateway;
@@ -11,6 +12,7 @@ use futures_util::stream;
 
 use crate::child::announce;
 use crate::floor::runtime;
+use crate::upstream::{LONG, SHORT, TWENTY};
 
 pub(crate) const TOKEN: &str = "bench-token-0123456789";
 
@@ -50,17 +52,26 @@ impl Agent for Tokens {
     }
 }
 
-pub(crate) fn serve() {
+pub(crate) fn serve(upstream: Option<SocketAddr>) {
+    // Without a model server nothing asks the agents that need one.
+    let upstream = upstream.map_or("127.0.0.1:9".to_owned(), |addr| addr.to_string());
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
         r#"{{
           gateway: {{ port: 0, auth: {{ mode: "token", token: "{TOKEN}" }},
                       limits: {{ preauthPerAddress: 4096 }},
                       http: {{ endpoints: {{ chatCompletions: {{ enabled: true }} }} }} }},
-          agents: {{ list: [
+          models: {{ providers: {{ up: {{ baseUrl: "http://{upstream}/v1", apiKey: "none",
+            api: "openai-completions",
+            models: [{{ id: "{SHORT}" }}, {{ id: "{TWENTY}" }}, {{ id: "{LONG}" }}] }} }} }},
+          agents: {{ defaults: {{ maxConcurrent: 4096 }}, list: [
             {{ id: "main", default: true, model: "sim/echo" }},
             {{ id: "yield", model: "sim/echo" }},
             {{ id: "ready", model: "sim/echo" }},
+            {{ id: "paced", model: "sim/lorem?tokens=100000&tps=10" }},
+            {{ id: "{SHORT}", model: "up/{SHORT}" }},
+            {{ id: "{TWENTY}", model: "up/{TWENTY}" }},
+            {{ id: "{LONG}", model: "up/{LONG}" }},
           ] }},
         }}"#
     );

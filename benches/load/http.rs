@@ -1,6 +1,8 @@
 //! Raw HTTP clients: requests are encoded once, answers are only counted.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,12 +16,8 @@ pub(crate) fn get<'a>(name: &str, server: &'a Child, path: &str, clients: usize)
 }
 
 pub(crate) fn post<'a>(name: &str, server: &'a Child, path: &str, clients: usize) -> Case<'a> {
-    case(
-        name,
-        server,
-        with_body(path, "", &chat_body("openclaw", false, None)),
-        clients,
-    )
+    let request = with_body(path, "", &chat_body("openclaw", false, None));
+    case(name, server, request, clients)
 }
 
 pub(crate) fn chat<'a>(
@@ -33,12 +31,7 @@ pub(crate) fn chat<'a>(
     let requests = (0..clients)
         .map(|n| {
             let user = user.then(|| format!("bench-{n}"));
-            let body = chat_body(&format!("openclaw:{agent}"), stream, user.as_deref());
-            with_body(
-                "/v1/chat/completions",
-                &format!("Authorization: Bearer {token}\r\n"),
-                &body,
-            )
+            chat_request(token, agent, stream, user.as_deref())
         })
         .collect();
     Case {
@@ -47,6 +40,13 @@ pub(crate) fn chat<'a>(
         addr: server.addr,
         connect: Connect::Http(requests),
     }
+}
+
+/// One chat completion, as bytes.
+pub(crate) fn chat_request(token: &str, agent: &str, stream: bool, user: Option<&str>) -> Vec<u8> {
+    let body = chat_body(&format!("openclaw:{agent}"), stream, user);
+    let auth = format!("Authorization: Bearer {token}\r\n");
+    with_body("/v1/chat/completions", &auth, &body)
 }
 
 pub(crate) fn foreign_chat(addr: SocketAddr, token: &str, stream: bool) -> Case<'static> {
@@ -136,9 +136,37 @@ pub(crate) async fn drive(addr: SocketAddr, request: Vec<u8>, pulse: Pulse) {
     let mut buffer = Vec::with_capacity(64 * 1024);
     pulse.ready().await;
     while pulse.goes_on() {
+        let since = Instant::now();
         stream.write_all(&request).await.unwrap();
         read_answer(&mut stream, &mut buffer).await;
         pulse.count();
+        pulse.note(since);
+    }
+}
+
+/// Sends the request a number of times.
+pub(crate) async fn repeat(addr: SocketAddr, request: Vec<u8>, times: usize) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    for _ in 0..times {
+        stream.write_all(&request).await.unwrap();
+        read_answer(&mut stream, &mut buffer).await;
+    }
+}
+
+/// Reads a stream that has no end, and says when its first word is there.
+pub(crate) async fn endless(addr: SocketAddr, request: Vec<u8>, ready: Sender<()>) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    let mut buffer = vec![0; 16 * 1024];
+    let mut is_ready = false;
+    loop {
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "the server closed");
+        if !is_ready && find(&buffer[..n], b"\"content\"").is_some() {
+            is_ready = true;
+            ready.send(()).unwrap();
+        }
     }
 }
 

@@ -23,27 +23,39 @@
 )]
 
 mod child;
+mod crowd;
+mod fan;
 mod floor;
 mod gateway;
+mod groups;
 mod http;
 mod measure;
 mod memory;
 mod native;
 mod report;
+mod upstream;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use child::Child;
-use measure::{Case, Plan};
+use groups::Servers;
+use measure::Plan;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("--serve-floor-http") => floor::serve_http(),
-        Some("--serve-floor-ws") => floor::serve_ws(),
-        Some("--serve-gateway") => gateway::serve(),
+        Some("--serve-floor-http") => floor::http::serve(),
+        Some("--serve-floor-ws") => floor::ws::serve(),
+        Some("--serve-floor-fan") => floor::fan::serve(),
+        Some("--serve-floor-proxy") => floor::proxy::serve(upstream(&args).unwrap()),
+        Some("--serve-model") => upstream::serve(),
+        Some("--serve-gateway") => gateway::serve(upstream(&args)),
         _ => bench(&args),
     }
+}
+
+fn upstream(args: &[String]) -> Option<SocketAddr> {
+    args.get(1).map(|addr| addr.parse().unwrap())
 }
 
 fn bench(args: &[String]) {
@@ -59,12 +71,14 @@ fn bench(args: &[String]) {
             rounds: 1,
             warm_up: Duration::from_millis(50),
             window: Duration::from_millis(200),
+            crowd: 200,
         }
     } else {
         Plan {
             rounds: 7,
             warm_up: Duration::from_millis(250),
             window: Duration::from_secs(1),
+            crowd: 1000,
         }
     };
     report::header(&plan);
@@ -75,87 +89,23 @@ fn bench(args: &[String]) {
 }
 
 fn ours(plan: &Plan, only: &str) {
-    let floor_http = Child::start("--serve-floor-http");
-    let floor_twin = Child::start("--serve-floor-http");
-    let floor_ws = Child::start("--serve-floor-ws");
-    let gateway = Child::start("--serve-gateway");
-    let token = gateway::TOKEN;
-    let chat =
-        |agent: &str, stream: bool, user: bool| http::chat(&gateway, token, agent, stream, user);
-    let mut groups: Vec<(&str, Vec<Case<'_>>)> = vec![
-        (
-            "A/A: typed floor against itself, 64 clients",
-            vec![
-                http::post("floor", &floor_http, "/typed", 64),
-                http::post("floor again", &floor_twin, "/typed", 64),
-            ],
-        ),
-        (
-            "T1 chat, stateless, 64 clients",
-            vec![
-                http::post("typed floor", &floor_http, "/typed", 64),
-                chat("main", false, false),
-            ],
-        ),
-        (
-            "T2 chat on a `user` session, durable, 64 clients",
-            vec![
-                http::post("typed floor", &floor_http, "/typed", 64),
-                chat("main", false, true),
-            ],
-        ),
-        (
-            "T3 /healthz, 64 clients",
-            vec![
-                http::get("bare floor", &floor_http, "/bare", 64),
-                http::get("healthz", &gateway, "/healthz", 64),
-            ],
-        ),
-        (
-            "T4 SSE, 200 tokens, one yield each, 16 clients",
-            vec![
-                http::get("flush per chunk floor", &floor_http, "/sse", 16),
-                chat("yield", true, false),
-                http::rich_chat(&gateway, token, "yield"),
-            ],
-        ),
-        (
-            "T5 SSE, 200 tokens at once, 16 clients",
-            vec![
-                http::get("flush per chunk floor", &floor_http, "/sse", 16),
-                chat("ready", true, false),
-                http::rich_chat(&gateway, token, "ready"),
-            ],
-        ),
-    ];
-    groups.extend(native_groups(&floor_ws, &gateway));
-    groups.retain(|(name, _)| name.starts_with(only));
-    for (name, cases) in groups {
-        let results = measure::interleaved(plan, &cases);
-        report::group(name, &results);
+    let servers = Servers::start();
+    for (name, cases) in groups::all(&servers, plan) {
+        if name.starts_with(only) {
+            let results = measure::interleaved(plan, &cases);
+            report::group(name, &results);
+        }
     }
+    drop(servers);
     if "T9 T10 memory".contains(only) {
-        memory::idle(token);
+        memory::idle();
     }
-}
-
-fn native_groups<'a>(floor: &'a Child, gateway: &'a Child) -> [(&'static str, Vec<Case<'a>>); 2] {
-    [
-        (
-            "T6 native request (health), 64 connections",
-            vec![
-                native::echo("tungstenite 4 KiB echo", floor, 64),
-                native::health("health", gateway, gateway::TOKEN, 64),
-            ],
-        ),
-        (
-            "native runs (agent, two responses), durable, 64 connections",
-            vec![
-                native::echo("tungstenite 4 KiB echo", floor, 64),
-                native::agent_runs("agent", gateway, gateway::TOKEN, 64),
-            ],
-        ),
-    ]
+    if "T12 growth".contains(only) {
+        crowd::growth(plan);
+    }
+    if "T19 crowd".contains(only) {
+        crowd::latency(plan);
+    }
 }
 
 fn value_of(args: &[String], name: &str) -> Option<String> {

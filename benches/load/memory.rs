@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::child::Child;
+use crate::gateway::TOKEN;
 use crate::native;
 
 const WARM_UP: usize = 50;
@@ -11,7 +12,7 @@ const CONNECTIONS: usize = 1000;
 
 /// Measures each kind at a gateway of its own: what an earlier case has freed would hide what a
 /// connection takes.
-pub(crate) fn idle(token: &str) {
+pub(crate) fn idle() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -19,7 +20,7 @@ pub(crate) fn idle(token: &str) {
     println!("\nidle memory, resident bytes per connection ({CONNECTIONS} connections)");
     let native = runtime.block_on(cost(async |gateway| {
         let mut socket = native::open(gateway.addr).await;
-        native::hello(&mut socket, token).await;
+        native::hello(&mut socket, TOKEN).await;
         socket
     }));
     println!("  T9  authenticated WebSocket   {native:>7}");

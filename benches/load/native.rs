@@ -1,6 +1,7 @@
 //! Native clients: one request in flight per connection.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -63,7 +64,7 @@ fn case<'a>(name: &str, server: &'a Child, ask: Ask, clients: usize) -> Case<'a>
     }
 }
 
-type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 pub(crate) async fn drive(addr: SocketAddr, client: usize, ask: Ask, pulse: Pulse) {
     let mut socket = open(addr).await;
@@ -74,10 +75,12 @@ pub(crate) async fn drive(addr: SocketAddr, client: usize, ask: Ask, pulse: Puls
     let mut n = 0_u64;
     while pulse.goes_on() {
         n += 1;
+        let since = Instant::now();
         let (request, last) = request(&ask, client, n);
         socket.send(request.into()).await.unwrap();
         await_response(&mut socket, n, last).await;
         pulse.count();
+        pulse.note(since);
     }
 }
 
@@ -128,7 +131,7 @@ pub(crate) async fn hello(socket: &mut Socket, token: &str) {
 }
 
 /// Waits for the response with this id; the last one of two, when `last`.
-async fn await_response(socket: &mut Socket, n: u64, last: bool) {
+pub(crate) async fn await_response(socket: &mut Socket, n: u64, last: bool) {
     let id = format!("\"id\":\"{n}\"");
     loop {
         let text = next_text(socket).await;
@@ -141,7 +144,7 @@ async fn await_response(socket: &mut Socket, n: u64, last: bool) {
     }
 }
 
-async fn next_text(socket: &mut Socket) -> String {
+pub(crate) async fn next_text(socket: &mut Socket) -> String {
     loop {
         let message = socket.next().await.expect("the server closed").unwrap();
         if message.is_text() {

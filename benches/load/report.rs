@@ -26,13 +26,14 @@ pub(crate) fn group(name: &str, results: &[Windows]) {
             .map(|(floor, ours)| floor / ours)
             .collect();
         println!(
-            "  {:<28} {:>9.1} µs   ratio {:>5.2} [{:.2}–{:.2}]   {:>8.0}/s",
+            "  {:<28} {:>9.1} µs   ratio {:>5.2} [{:.2}–{:.2}]   {:>8.0}/s   p99 {:>8.0} µs",
             case.name,
             median(&case.cpu_us_per_op),
             median(&ratios),
             least(&ratios),
             most(&ratios),
             median(&case.ops_per_second),
+            median(&case.p99_us),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The least a server can do on the same runtime, kernel and client.
+//! The least an HTTP server can do: a fixed answer, typed JSON in and out, chunks one by one.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
@@ -16,19 +15,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use tokio_tungstenite::accept_async_with_config;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::child::announce;
 
-const CHUNKS: usize = 200;
+use super::runtime;
+
+pub(crate) const CHUNKS: usize = 200;
 
 #[derive(Deserialize)]
-struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     #[serde(borrow)]
-    model: Cow<'a, str>,
+    pub(crate) model: Cow<'a, str>,
     #[serde(borrow)]
-    messages: &'a RawValue,
+    pub(crate) messages: &'a RawValue,
 }
 
 #[derive(Serialize)]
@@ -61,25 +60,35 @@ struct Usage {
     total_tokens: u32,
 }
 
-pub(crate) fn serve_http() {
+pub(crate) fn serve() {
     runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         announce(listener.local_addr().unwrap());
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::spawn(async move {
-                http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), service_fn(answer))
-                    .await
-                    .ok();
-            });
-        }
+        accept(&listener, answer).await;
     });
 }
 
-type BoxBody = UnsyncBoxBody<Bytes, Infallible>;
+/// Answers every connection until the process ends.
+pub(crate) async fn accept<A, F>(listener: &TcpListener, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<BoxBody>, Infallible>> + Send + 'static,
+{
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let answer = answer.clone();
+        tokio::spawn(async move {
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .await
+                .ok();
+        });
+    }
+}
+
+pub(crate) type BoxBody = UnsyncBoxBody<Bytes, Infallible>;
 
 async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody>, Infallible> {
     let path = request.uri().path().to_owned();
@@ -87,11 +96,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody>, Infalli
         "/bare" => {
             Full::new(Bytes::from_static(b"{\"ok\":true,\"status\":\"live\"}")).boxed_unsync()
         }
-        "/sse" => Chunks {
-            left: CHUNKS,
-            yielded: false,
-        }
-        .boxed_unsync(),
+        "/sse" => Chunks::new(CHUNKS, b"").boxed_unsync(),
         _ => {
             let body = request.into_body().collect().await.unwrap().to_bytes();
             Full::new(typed(&body)).boxed_unsync()
@@ -127,10 +132,21 @@ fn typed(body: &[u8]) -> Bytes {
     serde_json::to_vec(&answer).unwrap().into()
 }
 
-/// Chunks that are flushed one by one: pending once after each.
-struct Chunks {
+/// Chunks that are flushed one by one: pending once before each. Then the end, if there is one.
+pub(crate) struct Chunks {
     left: usize,
     yielded: bool,
+    end: &'static [u8],
+}
+
+impl Chunks {
+    pub(crate) const fn new(left: usize, end: &'static [u8]) -> Self {
+        Self {
+            left,
+            yielded: false,
+            end,
+        }
+    }
 }
 
 impl Body for Chunks {
@@ -142,7 +158,9 @@ impl Body for Chunks {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.left == 0 {
-            return Poll::Ready(None);
+            let end = std::mem::take(&mut self.end);
+            let frame = (!end.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(end))));
+            return Poll::Ready(frame);
         }
         self.yielded = !self.yielded;
         if self.yielded {
@@ -158,66 +176,4 @@ impl Body for Chunks {
         );
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk)))))
     }
-}
-
-#[derive(Deserialize)]
-struct Req<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    method: Cow<'a, str>,
-}
-
-#[derive(Serialize)]
-struct Res<'a> {
-    r#type: &'a str,
-    id: &'a str,
-    ok: bool,
-    payload: &'a str,
-}
-
-pub(crate) fn small_buffers() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(4096)
-        .write_buffer_size(16 * 1024)
-}
-
-pub(crate) fn serve_ws() {
-    runtime().block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        announce(listener.local_addr().unwrap());
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::spawn(async move {
-                let Ok(mut socket) = accept_async_with_config(stream, Some(small_buffers())).await
-                else {
-                    return;
-                };
-                while let Some(Ok(message)) = socket.next().await {
-                    let Ok(text) = message.to_text() else { return };
-                    let Ok(req) = serde_json::from_str::<Req<'_>>(text) else {
-                        return;
-                    };
-                    let res = Res {
-                        r#type: "res",
-                        id: &req.id,
-                        ok: true,
-                        payload: &req.method,
-                    };
-                    let res = serde_json::to_string(&res).unwrap();
-                    if socket.send(res.into()).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-}
-
-pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap()
 }
