@@ -90,6 +90,15 @@ fn is_last(text: &str) -> bool {
 
 async fn source(addr: SocketAddr, fan: Fan, pulse: Pulse, mut bursts: mpsc::Receiver<()>) {
     let mut socket = open(addr, &fan).await;
+    if fan.token.is_some() {
+        // A message can only be put into a session that is there.
+        let start = concat!(
+            r#"{"type":"req","id":"1","method":"agent","params":{"message":"hi","#,
+            r#""sessionKey":"main","idempotencyKey":"fan"}}"#
+        );
+        socket.send(start.into()).await.unwrap();
+        native::await_response(&mut socket, 1, true).await;
+    }
     pulse.ready().await;
     let mut n = 1;
     while pulse.goes_on() {
