@@ -89,10 +89,13 @@ try {
   execFileSync(process.env.CLAWPORT, ["devices", "approve", request]);
   await until("it is connected", async () => /Connected/.test(await text()));
 
+  const answers = async () => (await text()).split("labore magna").length - 1;
+  const before = await answers();
   const box = page.getByPlaceholder(/Message/).first();
   await box.fill("hello from the browser");
   await box.press("Enter");
-  await until("the answer streams", async () => /labore magna/.test(await text()));
+  await until("the answer streams", async () => (await answers()) > before);
+  if (seen.terminals.length > 0) throw new Error("the answer came at once");
   await page.screenshot({ path: "streaming.png" });
   await until("the run ends", () => seen.terminals.includes("final"));
   await until("Done", async () => /Done/.test(await text()));
@@ -100,7 +103,7 @@ try {
 
   await box.fill("stop this one");
   await box.press("Enter");
-  const stop = page.getByRole("button", { name: /stop/i }).first();
+  const stop = page.locator('button[aria-label^="Stop"]').first();
   await stop.waitFor();
   await new Promise((done) => setTimeout(done, 1000));
   await stop.click();

@@ -158,6 +158,7 @@ params! {
             session_key: NonEmpty,
             limit: Bounded<1, 500>,
             cursor: String,
+            sort_by: NonEmpty,
         }
     }
 }
