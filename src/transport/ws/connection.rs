@@ -418,12 +418,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     fn handle_broken(&mut self, error: &SocketError) -> End {
         tracing::debug!(connection_id = %self.id, %error, "the socket cannot be read any more");
-        match error {
-            SocketError::TooLarge => End::Close(Close::TooLarge),
-            SocketError::NotUtf8 => End::Violation(1007, "invalid UTF-8"),
-            SocketError::Protocol(_) => End::Violation(1002, "protocol error"),
-            SocketError::Io(_) => End::Gone,
-        }
+        parted_by(error).map_or(End::Gone, |(code, reason)| End::Violation(code, reason))
     }
 
     fn decide(&mut self, decided: Decided) {
@@ -658,7 +653,18 @@ impl Timer {
 }
 
 /// Gives a goodbye the time it may take.
-async fn within_grace(goodbye: impl Future<Output = ()>) {
+/// The close frame for a peer whose bytes cannot be read any more; none when it has gone.
+pub(super) const fn parted_by(error: &SocketError) -> Option<(u16, &'static str)> {
+    match error {
+        SocketError::TooLarge => Some((1009, "")),
+        SocketError::NotUtf8 => Some((1007, "invalid UTF-8")),
+        SocketError::Protocol(_) => Some((1002, "protocol error")),
+        SocketError::Io(_) => None,
+    }
+}
+
+/// Gives a goodbye a bounded time.
+pub(super) async fn within_grace(goodbye: impl Future<Output = ()>) {
     if tokio::time::timeout(CLOSE_GRACE, goodbye).await.is_err() {
         tracing::trace!("the peer did not say goodbye");
     }

@@ -6,6 +6,8 @@
 mod changes;
 mod connection;
 mod devices;
+#[doc(hidden)]
+pub mod echo;
 mod event;
 mod feed;
 mod handshake;

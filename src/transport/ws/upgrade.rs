@@ -91,7 +91,7 @@ where
 
 /// The socket itself, and what came in behind the request: copied, because it is a slice of hyper's
 /// buffer and would keep all of it.
-fn into_parts<S>(upgraded: Upgraded) -> Option<(S, Bytes)>
+pub(super) fn into_parts<S>(upgraded: Upgraded) -> Option<(S, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -100,7 +100,8 @@ where
     Some((parts.io.into_inner().into_inner(), leftover))
 }
 
-fn switching(handshake: &Handshake) -> Response<Body> {
+/// The answer to a handshake.
+pub(super) fn switching(handshake: &Handshake) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -113,6 +114,11 @@ fn switching(handshake: &Handshake) -> Response<Body> {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol.clone());
     }
     response
+}
+
+/// The answer to a request that is no handshake, where only handshakes are answered.
+pub(super) fn not_upgraded() -> Response<Body> {
+    text(StatusCode::UPGRADE_REQUIRED, "Upgrade Required")
 }
 
 fn retry_later(status: StatusCode, reason: &'static str, seconds: u64) -> Response<Body> {
