@@ -35,6 +35,34 @@ function resultOf({ method, params }) {
 
 const published = (name) => (name in schema.definitions ? name : undefined);
 
+/** What clients of protocol 3 know of an answer: members that must be there, and that may be. */
+const V3_RESULTS = {
+  "agent.wait": [["runId", "status"], ["startedAt", "endedAt", "error", "stopReason"]],
+  "agents.list": [["defaultId", "mainKey", "scope", "agents"], []],
+  "chat.abort": [["ok", "aborted", "runIds"], []],
+  "chat.history": [["sessionKey", "messages", "thinkingLevel", "verboseLevel"], ["sessionId"]],
+  "chat.send": [["runId", "status"], []],
+  "models.list": [["models"], []],
+  "sessions.resolve": [["ok", "key"], []],
+  connect: [["type", "protocol", "server", "features", "snapshot", "policy"], ["auth"]],
+};
+
+/** The first answer of `agent`; the second one is open. */
+const V3_ACCEPTED = [["runId", "status", "acceptedAt"], []];
+
+/** Members of a `chat` event by its state; events are open, so more may be there. */
+const V3_CHAT = {
+  delta: ["runId", "sessionKey", "seq", "message"],
+  final: ["runId", "sessionKey", "seq"],
+  aborted: ["runId", "sessionKey", "seq"],
+  error: ["runId", "sessionKey", "seq", "errorMessage"],
+};
+
+/** Events protocol 3 has; a client that asks for newer ones by their methods gets those too. */
+const V3_EVENTS =
+  "connect.challenge agent chat presence tick shutdown health heartbeat device.pair.requested " +
+  "device.pair.resolved";
+
 const problems = new Map();
 const counts = new Map();
 
@@ -51,6 +79,39 @@ function check(value, name, where) {
   }
 }
 
+function checkMembers(value, [must, may], where) {
+  counts.set(where, (counts.get(where) ?? 0) + 1);
+  const missing = must.filter((name) => value?.[name] === undefined);
+  const unknown = may && Object.keys(value ?? {}).filter((it) => ![...must, ...may].includes(it));
+  if (missing.length > 0 || unknown?.length > 0) {
+    problems.set(`${where}: lacks [${missing}], knows no [${unknown}]`, JSON.stringify(value));
+  }
+}
+
+/** Holds an event against what protocol 3 says of it. */
+function checkOldEvent({ event, payload }) {
+  if (!V3_EVENTS.split(" ").includes(event)) problems.set(`v3: event ${event}`, "");
+  if (event !== "chat") return;
+  const { state, message } = payload;
+  const must = V3_CHAT[state];
+  if (must === undefined) problems.set(`v3: chat in state ${state}`, JSON.stringify(payload));
+  else checkMembers(payload, [must], `v3 chat ${state}`);
+  if (message !== undefined) {
+    checkMembers(message, [["role", "content", "timestamp"]], "v3 chat message");
+    if (message.content[0]?.type !== "text") problems.set("v3: no text", JSON.stringify(message));
+  }
+}
+
+/** Holds a result against what protocol 3 says of it. */
+function checkOldResult({ method }, payload) {
+  const isAccepted = method === "agent" && payload.status === "accepted";
+  const members = isAccepted ? V3_ACCEPTED : V3_RESULTS[method];
+  if (members !== undefined) checkMembers(payload, members, `v3 result of ${method}`);
+  if (method === "connect" && payload.auth !== undefined) {
+    checkMembers(payload.auth, [["deviceToken", "role", "scopes", "issuedAtMs"], []], "v3 auth");
+  }
+}
+
 /** What was asked on a socket and is not answered yet, and which version it speaks. */
 const asked = new WeakMap();
 
@@ -59,7 +120,8 @@ function heard(socket, frame) {
   if (frame.type === "event") {
     check(frame, "EventFrame", "every event");
     const name = published(`${pascal(frame.event)}Event`);
-    if (version !== 3 && name) check(frame.payload, name, `event ${frame.event}`);
+    if (version === 3) checkOldEvent(frame);
+    else if (name) check(frame.payload, name, `event ${frame.event}`);
     if (frame.event === "presence") {
       for (const entry of frame.payload.presence) check(entry, "PresenceEntry", "event presence");
     }
@@ -69,7 +131,9 @@ function heard(socket, frame) {
   const request = requests.get(frame.id);
   if (request === undefined) {
     problems.set(`a response to ${frame.id}, which nobody asked`, JSON.stringify(frame));
-  } else if (frame.ok && version !== 3) {
+  } else if (frame.ok && version === 3) {
+    checkOldResult(request, frame.payload);
+  } else if (frame.ok) {
     const name = resultOf(request);
     if (name) check(frame.payload, name, `result of ${request.method}`);
   } else if (frame.error?.details?.code === "MISSING_SCOPE") {

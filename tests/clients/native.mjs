@@ -311,7 +311,7 @@ async function cutAndComeBack(number) {
   const peer = await Peer.connect({ instanceId: `cut-${number}` });
   const { run, answer } = say(peer, key, "a long answer");
   await answer;
-  const cut = 1 + Math.floor(Math.random() * 12);
+  const cut = 1 + Math.floor(Math.random() * 20);
   for (let heard = 0; heard < cut; heard = peer.events("chat", of(run, "delta")).length) {
     await peer.event("chat", of(run, "delta"), peer.told.length);
   }
@@ -351,7 +351,13 @@ async function cutAndComeBack(number) {
 }
 
 {
-  const came = await Promise.all([...Array(8).keys()].map(cutAndComeBack));
+  // Not all at once: every client is told of every run, and each frame is looked at.
+  const came = [];
+  for (let wave = 0; wave < 5; wave += 1) {
+    const numbers = [...Array(10).keys()].map((n) => wave * 10 + n);
+    came.push(...(await Promise.all(numbers.map(cutAndComeBack))));
+  }
+  assert.equal(came.length, 50);
   assert.ok(came.some(Boolean), "every run had ended before its client was back");
 }
 step("reconnect in the middle of a run");
@@ -461,6 +467,25 @@ step("two clients watch one session");
   const final = await old.event("chat", of(run, "final"));
   assert.equal(final.sessionKey, "main");
   assert.equal(textOf(final.message), "hello from before");
+  // Each answer is held against what that version says of it, as every event is.
+  const accepted = { sessionKey: "main", message: "once more", idempotencyKey: randomUUID() };
+  await old.request("agent", accepted, { expectFinal: true });
+  const paced = say(old, "agent:paced:before", "go on");
+  await old.event("chat", of(paced.run, "delta"));
+  const stopped = await old.request("chat.abort", { sessionKey: "agent:paced:before" });
+  assert.deepEqual(stopped.runIds, [paced.run]);
+  await old.event("chat", of(paced.run, "aborted"));
+  const calls3 = {
+    "agent.wait": { runId: accepted.idempotencyKey },
+    "chat.history": { sessionKey: "main" },
+    "sessions.resolve": { key: "main" },
+    "agents.list": {},
+    "models.list": {},
+    "sessions.list": {},
+    health: {},
+    status: {},
+  };
+  for (const [method, params] of Object.entries(calls3)) await old.request(method, params);
   await old.stop();
 }
 step("methods and versions");

@@ -66,7 +66,11 @@ async fn answer(ws: &mut Ws, puppet: &mut Puppet) {
     assert_eq!(ack, json!({"runId": "run-1", "status": "started"}));
     let run = puppet.next().await;
     run.says("one").await;
-    let delta = ws.event_where(|event| is_chat(event, "delta")).await;
+    let delta = ws.event_where(|event| event["event"] == "chat").await;
+    assert!(
+        is_chat(&delta, "delta"),
+        "nothing is told before the text: {delta}"
+    );
     let payload = &delta["payload"];
     assert_eq!(
         (&payload["runId"], &payload["sessionKey"]),

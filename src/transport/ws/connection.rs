@@ -456,7 +456,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if native.auth.is_withdrawn(admitted) {
             self.handle.close(Close::DeviceRemoved);
         }
-        let viewer = Viewer::new(principal.role, &principal.scopes, handshake::caps(params));
+        let caps = handshake::caps(params, connect.protocol);
+        let viewer = Viewer::new(principal.role, &principal.scopes, caps);
         let peer = Arc::new(Peer {
             caller: handshake::caller(principal, self.id),
             protocol: connect.protocol,

@@ -3,7 +3,7 @@
 use crate::ids::{SessionKey, WireId};
 use crate::protocol::EncodedEvent;
 use crate::protocol::events::Event as Kind;
-use crate::protocol::projection::{Projected, Receivers};
+use crate::protocol::projection::{Kind as RunKind, Projected, Receivers};
 use crate::run::RunInfo;
 
 use super::feed::Weigh;
@@ -101,6 +101,12 @@ impl Event {
             sequel,
             projected: Some(Box::new(projected)),
         }
+    }
+
+    /// Whether it is the step `status` of an answer.
+    pub(super) fn is_chat_status(&self) -> bool {
+        let projected = self.projected.as_ref();
+        self.kind == Kind::Chat && projected.is_some_and(|it| it.kind == RunKind::Progress)
     }
 
     /// The event with another session key, for a peer that knows the session by that key.

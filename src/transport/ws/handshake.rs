@@ -87,11 +87,12 @@ fn claim(device: &Device, nonce: &str) -> DeviceClaim {
     }
 }
 
-/// The capabilities that decide which events a client gets.
-pub(super) fn caps(params: &ConnectParams) -> Caps {
+/// What a client can do that decides which events it gets.
+pub(super) fn caps(params: &ConnectParams, protocol: Protocol) -> Caps {
     Caps {
         tool_events: params.has_cap("tool-events"),
         session_scoped: params.has_cap("session-scoped-events"),
+        chat_status: protocol == Protocol::V4,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Caps {
     pub(super) tool_events: bool,
     /// It wants only the sessions it subscribed to.
     pub(super) session_scoped: bool,
+    /// It knows the step `status` of an answer, which protocol 3 does not have.
+    pub(super) chat_status: bool,
 }
 
 /// What one connection sees of the feed.
@@ -87,7 +89,8 @@ impl Viewer {
             Audience::List => self.follows_list,
             Audience::Messages(session) => self.follows_list || self.sessions.contains(session),
         };
-        is_addressed && self.may_see(event.kind)
+        let is_known = self.caps.chat_status || !event.is_chat_status();
+        is_addressed && is_known && self.may_see(event.kind)
     }
 
     fn wants_tools(&self, run: Option<&WireId>, session: &SessionKey) -> bool {
@@ -177,6 +180,7 @@ mod tests {
     const NO_CAPS: Caps = Caps {
         tool_events: false,
         session_scoped: false,
+        chat_status: true,
     };
 
     fn check(viewer: &Viewer, kind: Kind, audience: Audience, expected: bool) {
