@@ -106,6 +106,67 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
     assert_eq!(rig.metrics.slow_consumers.get(), 0);
 }
 
+/// Sends a close frame with this payload and reads what is said to it.
+async fn answer_to_close(rig: &Rig, payload: &[u8]) -> Heard {
+    let mut ws = Ws::connect(rig.addr, backend()).await;
+    let bytes = frame(0x88, payload);
+    ws.socket.get_mut().write_all(&bytes).await.unwrap();
+    let (code, reason) = ws.closed().await;
+    assert_eq!(ws.hear().await, Heard::Ended);
+    Heard::Close(code, reason)
+}
+
+#[tokio::test]
+async fn a_close_is_answered_with_its_code_if_that_may_be_sent() {
+    let rig = rig().await;
+    for code in [
+        1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
+    ] {
+        let payload = [&code.to_be_bytes()[..], b"gone"].concat();
+        let Heard::Close(answer, _) = answer_to_close(&rig, &payload).await else {
+            panic!("{code} was not answered");
+        };
+        assert_eq!(answer, code);
+    }
+    for code in [
+        0_u16, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65_535,
+    ] {
+        let Heard::Close(answer, _) = answer_to_close(&rig, &code.to_be_bytes()).await else {
+            panic!("{code} was not answered");
+        };
+        assert_eq!(answer, 1002, "{code}");
+    }
+    let reason = [&1000_u16.to_be_bytes()[..], b"\xff\xfe"].concat();
+    let Heard::Close(answer, _) = answer_to_close(&rig, &reason).await else {
+        panic!("a reason that is no text was not answered");
+    };
+    assert_eq!(answer, 1007);
+}
+
+#[tokio::test]
+async fn a_message_may_come_byte_by_byte_and_its_last_fragment_may_spoil_it() {
+    let rig = rig().await;
+    let mut ws = Ws::connect(rig.addr, backend()).await;
+    let text = r#"{"type":"req","id":"slow","method":"health","params":{}}"#;
+    let mut bytes = frame(0x01, b"");
+    bytes.extend(text.bytes().flat_map(|byte| frame(0x00, &[byte])));
+    bytes.extend(frame(0x80, b""));
+    for byte in bytes {
+        ws.socket.get_mut().write_all(&[byte]).await.unwrap();
+    }
+    assert_eq!(ws.response("slow").await["ok"], true);
+    let spoiled = [frame(0x01, b"{\"type\":\"\xe2"), frame(0x80, b"\x28\"}")].concat();
+    check_closed(&rig, "a later fragment", &spoiled, (1007, "invalid UTF-8")).await;
+    let unfinished = [frame(0x01, b"{\xe2"), frame(0x80, b"\x82")].concat();
+    check_closed(
+        &rig,
+        "an unfinished end",
+        &unfinished,
+        (1007, "invalid UTF-8"),
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_is_closed_whether_or_not_it_comes_in_pieces() {
     let rig = rig().await;
