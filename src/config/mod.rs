@@ -7,6 +7,7 @@
 mod check;
 pub mod env;
 mod foreign;
+mod identity;
 mod include;
 pub mod json5;
 #[cfg(test)]

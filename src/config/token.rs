@@ -77,18 +77,25 @@ fn read(path: &Path) -> io::Result<Kept> {
 /// Writes a new token. The file appears whole or not at all, and one that appeared meanwhile wins,
 /// so that two gateways that start at once agree.
 fn create(state_dir: &Path, path: &Path) -> io::Result<()> {
+    put_once(state_dir, path, &random()?)
+}
+
+/// Writes a line only the owner can read into a file that is not there yet.
+///
+/// # Errors
+/// The directory or the file cannot be written.
+pub(super) fn put_once(state_dir: &Path, path: &Path, line: &str) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(state_dir)?;
-    let token = random()?;
-    let draft = state_dir.join(format!("gateway-token.{}", random()?));
+    let draft = path.with_extension(random()?);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    writeln!(file, "{token}")?;
+    writeln!(file, "{line}")?;
     file.sync_all()?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
@@ -98,7 +105,7 @@ fn create(state_dir: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn random() -> io::Result<String> {
+pub(super) fn random() -> io::Result<String> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))

@@ -1,5 +1,6 @@
 //! The configuration as requests see it: secrets replaced.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -11,7 +12,7 @@ use super::redact;
 use super::source::{FileId, Sources, Span};
 use super::valid::{Checks, Inputs};
 use super::value::{Kind, Value};
-use crate::dispatch::{ConfigSnapshot, ConfigView};
+use crate::dispatch::{ConfigSnapshot, ConfigView, GatewayIdentity};
 
 /// What stands in place of a secret.
 pub(super) const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -52,7 +53,7 @@ impl View {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(digit).collect()
@@ -130,5 +131,12 @@ impl ConfigView for View {
 
     fn state_dir(&self) -> Arc<str> {
         Arc::clone(&self.state_dir)
+    }
+
+    fn identity(&self) -> Option<GatewayIdentity> {
+        let found = super::identity::kept(Path::new(&*self.state_dir));
+        found
+            .inspect_err(|error| tracing::error!(%error, "the gateway has no key"))
+            .ok()
     }
 }

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use crate::auth::Operation;
-use crate::events::Notice;
+use crate::events::{ChangeReason, Notice};
 use crate::ids::{EntryId, SessionKey};
 use crate::run::{Entry, EntryBody};
-use crate::session::{EntryRange, LedgerError, NewEntry, SessionRecord};
+use crate::session::{EntryRange, LedgerError, NewEntry, SessionPatch, SessionRecord};
 
 use super::{
     Caller, ChatInject, Dispatch, DispatchError, History, HistoryQuery, InFlight, Injected,
-    MessageQuery,
+    MessageQuery, WaitingInput,
 };
+
+/// Runs without an end whose input is read for a transcript: more than a client is shown.
+const INPUTS_MAX: u32 = 32;
+
+/// What stands before a message about something that happened elsewhere.
+const SYSTEM_LABEL: &str = "System";
 
 impl Dispatch {
     /// Reads part of a transcript. A session that does not exist is an empty one.
@@ -62,7 +68,10 @@ impl Dispatch {
             if started_at_ms.is_none() {
                 let is_placed = |entry: &Entry| entry.run == Some(info.run_id);
                 if !history.entries.iter().any(is_placed) {
-                    history.waiting.push(Arc::clone(info));
+                    history.waiting.push(WaitingInput {
+                        info: Arc::clone(info),
+                        text: String::new(),
+                    });
                 }
             } else if history.in_flight.is_none() {
                 history.in_flight = Some(InFlight {
@@ -72,7 +81,31 @@ impl Dispatch {
                 });
             }
         }
+        if !history.waiting.is_empty() {
+            self.read_inputs(&mut history).await?;
+        }
         Ok(history)
+    }
+
+    /// Reads what the first runs that wait were asked.
+    async fn read_inputs(&self, history: &mut History) -> Result<(), DispatchError> {
+        let key = history.key.clone();
+        let open = self.parts.ledger.open_runs_of(key, INPUTS_MAX).await?;
+        for waiting in &mut history.waiting {
+            let run_id = waiting.info.run_id;
+            let stored = open.iter().find(|run| run.record.run_id == run_id);
+            let texts = stored.into_iter().flat_map(|run| &run.input);
+            let texts = texts.filter_map(|entry| match &entry.body {
+                EntryBody::User { text, .. } => Some(text.as_str()),
+                EntryBody::Assistant { .. }
+                | EntryBody::Tool { .. }
+                | EntryBody::ToolResult { .. }
+                | EntryBody::Injected { .. }
+                | EntryBody::Compaction { .. } => None,
+            });
+            waiting.text = texts.collect::<Vec<_>>().join("\n\n");
+        }
+        Ok(())
     }
 
     /// One entry of a session's transcript; `None` when it is not there.
@@ -133,6 +166,34 @@ impl Dispatch {
         };
         let place = ledger.position(key.clone(), EntryId::from_uuid(id)).await?;
         Ok(place.map(|n| (session, n)))
+    }
+
+    /// Puts what happened elsewhere into a session, so that its agent knows of it with the next
+    /// turn; the session is made when it does not exist.
+    ///
+    /// # Errors
+    /// A missing scope, a failing ledger.
+    pub async fn system_event(
+        &self,
+        caller: &Caller,
+        session: &SessionKey,
+        text: String,
+    ) -> Result<(), DispatchError> {
+        self.require(caller, Operation::Method("system-event"))?;
+        self.accepting()?;
+        let (key, agent) = self.resolve_key(session.as_str(), None)?;
+        if self.parts.ledger.session(key.clone()).await?.is_none() {
+            let patch = SessionPatch::default();
+            self.write_settings(key.clone(), agent, patch, ChangeReason::Create)
+                .await?;
+        }
+        let request = ChatInject {
+            session_key: key.as_str().to_owned(),
+            agent_id: None,
+            message: text,
+            label: Some(SYSTEM_LABEL.to_owned()),
+        };
+        self.chat_inject(caller, request).await.map(drop)
     }
 
     /// Appends an assistant message to a transcript.

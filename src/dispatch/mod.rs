@@ -27,6 +27,7 @@ pub use inspect::said;
 pub use reply::{
     Aborted, Admitted, Compacted, CompactedHow, EndedRun, FoundRun, History, InFlight, Injected,
     RunView, SessionView, SessionsPage, ShownRun, Started, StatusReport, StoredRun, Waited,
+    WaitingInput,
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
@@ -35,8 +36,8 @@ pub use request::{
 };
 pub use text::{COMMANDS, Command, CommandArgument};
 pub use views::{
-    AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView, LogTail,
-    LogTailQuery, LogView, ModelEntry, NoDefaultAgent,
+    AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView,
+    GatewayIdentity, LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent,
 };
 
 use std::sync::Arc;
@@ -163,6 +164,7 @@ impl Dispatch {
         let page = self.parts.ledger.list_sessions(query).await?;
         Ok(StatusReport {
             active: u64::from(load.active),
+            active_max: u64::from(self.parts.scheduler.active_max()),
             waiting: u64::from(load.waiting),
             lanes: u64::try_from(load.lanes).unwrap_or(u64::MAX),
             oldest_wait: load.oldest_wait,

@@ -155,9 +155,18 @@ pub struct History {
     /// The active run.
     pub in_flight: Option<InFlight>,
     /// Runs that wait, in order.
-    pub waiting: Vec<Arc<RunInfo>>,
+    pub waiting: Vec<WaitingInput>,
     /// Whether the caller's cursor belongs to another transcript or is too old.
     pub reset: bool,
+}
+
+/// A run that waits, and what it was asked.
+#[derive(Clone, Debug)]
+pub struct WaitingInput {
+    /// The run.
+    pub info: Arc<RunInfo>,
+    /// The message; empty for a run far back in the queue.
+    pub text: String,
 }
 
 /// An active run, as a client that just came needs it.
@@ -241,6 +250,8 @@ pub struct Injected {
 pub struct StatusReport {
     /// Runs that are active.
     pub active: u64,
+    /// Most runs that are active at once.
+    pub active_max: u64,
     /// Runs that wait.
     pub waiting: u64,
     /// Lanes that exist; 0 when nothing runs or waits.

@@ -139,6 +139,18 @@ pub trait ConfigView: Send + Sync + fmt::Debug {
 
     /// Directory of the state, for clients that may know it.
     fn state_dir(&self) -> Arc<str>;
+
+    /// The key the gateway is known by; `None` when it can keep none.
+    fn identity(&self) -> Option<GatewayIdentity>;
+}
+
+/// The key a gateway is known by, as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayIdentity {
+    /// Hex SHA-256 of the public key.
+    pub device_id: Arc<str>,
+    /// The public key, in base64url.
+    pub public_key: Arc<str>,
 }
 
 /// The newest lines of the process's log.

@@ -305,6 +305,12 @@ pub struct PresenceEntry {
     /// One running copy of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<Arc<str>>,
+    /// Seconds since somebody used it, when the entry was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_input_seconds: Option<u64>,
+    /// Words it is found by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Arc<str>>>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]

@@ -30,12 +30,20 @@ use super::methods::chat::{
     ChatMetadataResult, ChatSendParams, ChatSendResult, ChatStartupParams, ChatStartupResult,
 };
 use super::methods::commands::{CommandsListParams, CommandsListResult};
-use super::methods::config::{ConfigGetParams, ConfigGetResult};
+use super::methods::config::{
+    ConfigGetParams, ConfigGetResult, ConfigSchemaParams, ConfigSchemaResult,
+};
 use super::methods::device::{
     DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult,
     DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult,
     DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRevokeResult,
     DeviceTokenRotateParams, DeviceTokenRotateResult, PairedDevice, PendingDevice,
+};
+use super::methods::notes::{
+    DiagnosticsLanesParams, DiagnosticsLanesResult, GatewayIdentityParams, GatewayIdentityResult,
+    ModelsAuthStatusParams, ModelsAuthStatusResult, Noted, ObserverVisibilityParams,
+    SetHeartbeatsParams, SetHeartbeatsResult, SystemEventParams, ToolsCatalogParams,
+    ToolsCatalogResult,
 };
 use super::methods::runs::{RunsGetParams, RunsGetResult, RunsListParams, RunsListResult};
 use super::methods::sessions::{
@@ -140,6 +148,14 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::DeviceTokenRevoke => {
             method::<DeviceTokenRevokeParams, DeviceTokenRevokeResult>(row)
         }
+        Method::ConfigSchema => method::<ConfigSchemaParams, ConfigSchemaResult>(row),
+        Method::ModelsAuthStatus => method::<ModelsAuthStatusParams, ModelsAuthStatusResult>(row),
+        Method::ToolsCatalog => method::<ToolsCatalogParams, ToolsCatalogResult>(row),
+        Method::DiagnosticsLanes => method::<DiagnosticsLanesParams, DiagnosticsLanesResult>(row),
+        Method::GatewayIdentity => method::<GatewayIdentityParams, GatewayIdentityResult>(row),
+        Method::SystemEvent => method::<SystemEventParams, Noted>(row),
+        Method::SetHeartbeats => method::<SetHeartbeatsParams, SetHeartbeatsResult>(row),
+        Method::ObserverVisibility => method::<ObserverVisibilityParams, Noted>(row),
         Method::Vacant(vacant) => vacant.visit(Describing(row)),
     }
 }

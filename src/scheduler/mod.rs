@@ -75,6 +75,7 @@ pub struct SchedulerParts {
 #[derive(Clone, Debug)]
 pub struct SchedulerHandle {
     commands: mpsc::Sender<Command>,
+    active_max: u32,
 }
 
 #[derive(Debug)]
@@ -119,7 +120,15 @@ impl SchedulerHandle {
             parts: Arc::new(parts),
         };
         tasks.spawn("scheduler", owner.work(inbox));
-        Self { commands }
+        Self {
+            commands,
+            active_max: config.active_max,
+        }
+    }
+
+    /// Most runs that are active at once.
+    pub const fn active_max(&self) -> u32 {
+        self.active_max
     }
 
     /// Schedules a run. When this returns `New`, the run is accepted: committed if its session is

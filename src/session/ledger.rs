@@ -462,6 +462,13 @@ pub trait Ledger: DeviceStore + fmt::Debug {
     /// Runs without a terminal, oldest first: what a crash left behind.
     fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>>;
 
+    /// The same of one session.
+    fn open_runs_of(
+        &self,
+        session: SessionKey,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>>;
+
     /// The newest runs of all sessions or of one, newest first.
     fn list_runs(
         &self,

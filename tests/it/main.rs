@@ -42,6 +42,8 @@ mod native_chat;
 mod native_compact;
 mod native_events;
 mod native_methods;
+mod native_notes;
+mod native_queue;
 mod native_refusals;
 mod native_sessions;
 mod promises;

@@ -138,6 +138,14 @@ impl Ledger for SimLedger {
         self.inner.open_runs(limit)
     }
 
+    fn open_runs_of(
+        &self,
+        session: SessionKey,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>> {
+        self.inner.open_runs_of(session, limit)
+    }
+
     fn list_runs(
         &self,
         session: Option<SessionKey>,

@@ -1,4 +1,5 @@
-//! `config.get`: the configuration as it is, secrets replaced (`protocol-facts` §6.10).
+//! `config.get` and `config.schema`: the configuration as it is, secrets replaced, and as it could
+//! be (`protocol-facts` §6.10).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,25 @@ use crate::protocol::params::params;
 params! {
     /// Parameters of `config.get`.
     ConfigGetParams {}
+}
+
+params! {
+    /// Parameters of `config.schema`.
+    ConfigSchemaParams {}
+}
+
+/// The result of `config.schema`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigSchemaResult {
+    /// JSON Schema of the configuration file.
+    pub schema: Value,
+    /// How a form shows keys: nothing but the schema says so.
+    pub ui_hints: serde_json::Map<String, Value>,
+    /// Version of the program the schema is of.
+    pub version: String,
+    /// When it was made: now.
+    pub generated_at: String,
 }
 
 /// The result of `config.get`.

@@ -10,6 +10,7 @@ pub mod chat;
 pub mod commands;
 pub mod config;
 pub mod device;
+pub mod notes;
 pub mod runs;
 pub mod sessions;
 pub mod system;

@@ -100,6 +100,22 @@ pub enum Method {
     DeviceTokenRotate,
     /// `device.token.revoke`
     DeviceTokenRevoke,
+    /// `config.schema`
+    ConfigSchema,
+    /// `models.authStatus`
+    ModelsAuthStatus,
+    /// `tools.catalog`
+    ToolsCatalog,
+    /// `diagnostics.lanes`
+    DiagnosticsLanes,
+    /// `gateway.identity.get`
+    GatewayIdentity,
+    /// `system-event`
+    SystemEvent,
+    /// `set-heartbeats`
+    SetHeartbeats,
+    /// `sessions.observer.visibility`
+    ObserverVisibility,
     /// A method about something this gateway does not have.
     Vacant(Vacant),
 }
@@ -182,7 +198,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 60] = [
+const METHODS: [MethodRow; 70] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -252,6 +268,21 @@ const METHODS: [MethodRow; 60] = [
     row(Method::DevicePairRename, "device.pair.rename", PAIRING),
     row(Method::DeviceTokenRotate, "device.token.rotate", PAIRING),
     row(Method::DeviceTokenRevoke, "device.token.revoke", PAIRING),
+    MethodRow {
+        scope_v3: ADMIN,
+        ..row(Method::ConfigSchema, "config.schema", READ)
+    },
+    row(Method::ModelsAuthStatus, "models.authStatus", READ),
+    row(Method::ToolsCatalog, "tools.catalog", READ),
+    row(Method::DiagnosticsLanes, "diagnostics.lanes", READ),
+    row(Method::GatewayIdentity, "gateway.identity.get", READ),
+    row(Method::SystemEvent, "system-event", ADMIN),
+    row(Method::SetHeartbeats, "set-heartbeats", ADMIN),
+    row(
+        Method::ObserverVisibility,
+        "sessions.observer.visibility",
+        READ,
+    ),
     vacant(Vacant::QuestionList),
     vacant(Vacant::ExecApprovalList),
     vacant(Vacant::PluginApprovalList),
@@ -268,6 +299,8 @@ const METHODS: [MethodRow; 60] = [
     vacant(Vacant::NodeList),
     vacant(Vacant::UsageStatus),
     vacant(Vacant::LastHeartbeat),
+    vacant(Vacant::UsageCost),
+    vacant(Vacant::SessionsUsage),
     vacant(Vacant::UpdateStatus),
 ];
 

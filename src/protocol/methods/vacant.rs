@@ -90,6 +90,8 @@ vacant! {
     NodeList = "node.list", READ, NoParams => NodeList;
     UsageStatus = "usage.status", READ, AnyParams => UsageStatus;
     LastHeartbeat = "last-heartbeat", READ, AnyParams => LastHeartbeat;
+    UsageCost = "usage.cost", READ, AnyParams => UsageCost;
+    SessionsUsage = "sessions.usage", READ, SessionsUsageParams => SessionsUsage;
     UpdateStatus = "update.status", ADMIN, UpdateStatusParams => UpdateStatus;
 }
 
@@ -243,6 +245,10 @@ words! {
     CronSort("camelCase") { NextRunAtMs, UpdatedAtMs, Name }
     /// Which comes first.
     CronOrder("lowercase") { Asc, Desc }
+    /// What a day is.
+    UsageMode("lowercase") { Utc, Gateway, Specific }
+    /// What is counted together.
+    UsageGroup("lowercase") { Instance, Family }
 }
 
 params! {
@@ -274,6 +280,27 @@ params! {
     /// Parameters of `skills.status`.
     SkillsStatusParams {
         unused { agent_id: NonEmpty, session_key: NonEmpty }
+    }
+}
+
+params! {
+    /// Parameters of `sessions.usage`.
+    SessionsUsageParams {
+        unused {
+            key: NonEmpty,
+            agent_id: NonEmpty,
+            agent_scope: NonEmpty,
+            start_date: NonEmpty,
+            end_date: NonEmpty,
+            mode: UsageMode,
+            range: NonEmpty,
+            group_by: UsageGroup,
+            include_historical: bool,
+            utc_offset: NonEmpty,
+            time_zone: NonEmpty,
+            limit: Bounded<1, { u64::MAX }>,
+            include_context_weight: bool,
+        }
     }
 }
 
@@ -406,6 +433,34 @@ results! {
         providers: NoItems = [],
     }
 
+    /// The result of `usage.cost`.
+    UsageCost(now_ms) {
+        /// When this was true, in wall-clock milliseconds.
+        updated_at: u64 = now_ms,
+        /// Days the account covers; `sessions.list` has the tokens, nothing is kept by day.
+        days: u64 = 30,
+        /// The days.
+        daily: NoItems = [],
+        /// Their sums.
+        totals: UsageTotals = UsageTotals::default(),
+    }
+
+    /// The result of `sessions.usage`.
+    SessionsUsage(now_ms) {
+        /// When this was true, in wall-clock milliseconds.
+        updated_at: u64 = now_ms,
+        /// The first day of the account: it covers none.
+        start_date: String = String::new(),
+        /// The last one.
+        end_date: String = String::new(),
+        /// Accounts of sessions: none is kept by day; `sessions.list` has the tokens.
+        sessions: NoItems = [],
+        /// Their sums.
+        totals: UsageTotals = UsageTotals::default(),
+        /// The same by other measures.
+        aggregates: UsageAggregates = UsageAggregates::default(),
+    }
+
     /// The result of `update.status`.
     UpdateStatus(_) {
         /// What the last update left behind: this program does not update itself.
@@ -413,6 +468,84 @@ results! {
         /// A newer version: nobody looks for one.
         update_available: () = (),
     }
+}
+
+/// Sums over an account without days: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageTotals {
+    /// Tokens of prompts.
+    pub input: u64,
+    /// Tokens of answers.
+    pub output: u64,
+    /// Tokens of prompts, from a cache.
+    pub cache_read: u64,
+    /// Tokens written to a cache.
+    pub cache_write: u64,
+    /// All tokens.
+    pub total_tokens: u64,
+    /// What all cost.
+    pub total_cost: u64,
+    /// What prompts cost.
+    pub input_cost: u64,
+    /// What answers cost.
+    pub output_cost: u64,
+    /// What reading the cache cost.
+    pub cache_read_cost: u64,
+    /// What writing it cost.
+    pub cache_write_cost: u64,
+    /// Entries without a price.
+    pub missing_cost_entries: u64,
+}
+
+/// An account without days by other measures: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageAggregates {
+    /// Messages.
+    pub messages: UsageMessages,
+    /// Calls of tools.
+    pub tools: UsageTools,
+    /// By model.
+    pub by_model: NoItems,
+    /// By provider.
+    pub by_provider: NoItems,
+    /// By agent.
+    pub by_agent: NoItems,
+    /// By chat channel.
+    pub by_channel: NoItems,
+    /// By day.
+    pub daily: NoItems,
+}
+
+/// Messages in an account without days: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageMessages {
+    /// All of them.
+    pub total: u64,
+    /// Of users.
+    pub user: u64,
+    /// Of agents.
+    pub assistant: u64,
+    /// Calls of tools.
+    pub tool_calls: u64,
+    /// Their results.
+    pub tool_results: u64,
+    /// Failures.
+    pub errors: u64,
+}
+
+/// Calls of tools in an account without days: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageTools {
+    /// All of them.
+    pub total_calls: u64,
+    /// Tools that were called.
+    pub unique_tools: u64,
+    /// Those.
+    pub tools: NoItems,
 }
 
 /// The result of `cron.list`.
@@ -526,6 +659,30 @@ mod tests {
             Vacant::UsageStatus,
             &none,
             &json!({"updatedAt": 7, "providers": []}),
+        );
+        let totals = json!({
+            "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "totalTokens": 0,
+            "totalCost": 0, "inputCost": 0, "outputCost": 0, "cacheReadCost": 0,
+            "cacheWriteCost": 0, "missingCostEntries": 0,
+        });
+        check(
+            Vacant::UsageCost,
+            &none,
+            &json!({"updatedAt": 7, "days": 30, "daily": [], "totals": totals}),
+        );
+        let messages = json!({
+            "total": 0, "user": 0, "assistant": 0, "toolCalls": 0, "toolResults": 0, "errors": 0,
+        });
+        let tools = json!({"totalCalls": 0, "uniqueTools": 0, "tools": []});
+        let aggregates = json!({
+            "messages": messages, "tools": tools, "byModel": [], "byProvider": [], "byAgent": [],
+            "byChannel": [], "daily": [],
+        });
+        check(
+            Vacant::SessionsUsage,
+            &json!({"startDate": "2026-01-01", "mode": "utc", "groupBy": "family", "limit": 5}),
+            &json!({"updatedAt": 7, "startDate": "", "endDate": "", "sessions": [],
+                "totals": totals, "aggregates": aggregates}),
         );
         check(Vacant::LastHeartbeat, &none, &Value::Null);
         check(

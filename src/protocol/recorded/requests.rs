@@ -12,10 +12,14 @@ use crate::protocol::methods::chat::{
     ChatSendParams, ChatStartupParams,
 };
 use crate::protocol::methods::commands::CommandsListParams;
-use crate::protocol::methods::config::ConfigGetParams;
+use crate::protocol::methods::config::{ConfigGetParams, ConfigSchemaParams};
 use crate::protocol::methods::device::{
     DevicePairApproveParams, DevicePairListParams, DevicePairRejectParams, DevicePairRemoveParams,
     DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRotateParams,
+};
+use crate::protocol::methods::notes::{
+    DiagnosticsLanesParams, GatewayIdentityParams, ModelsAuthStatusParams,
+    ObserverVisibilityParams, SetHeartbeatsParams, SystemEventParams, ToolsCatalogParams,
 };
 use crate::protocol::methods::runs::{RunsGetParams, RunsListParams};
 use crate::protocol::methods::sessions::{
@@ -79,6 +83,14 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::DevicePairRename => check!(DevicePairRenameParams),
         Method::DeviceTokenRotate => check!(DeviceTokenRotateParams),
         Method::DeviceTokenRevoke => check!(DeviceTokenRevokeParams),
+        Method::ConfigSchema => check!(ConfigSchemaParams),
+        Method::ModelsAuthStatus => check!(ModelsAuthStatusParams),
+        Method::ToolsCatalog => check!(ToolsCatalogParams),
+        Method::DiagnosticsLanes => check!(DiagnosticsLanesParams),
+        Method::GatewayIdentity => check!(GatewayIdentityParams),
+        Method::SystemEvent => check!(SystemEventParams),
+        Method::SetHeartbeats => check!(SetHeartbeatsParams),
+        Method::ObserverVisibility => check!(ObserverVisibilityParams),
         Method::Vacant(vacant) => vacant.reply("1", params, 0).err(),
     };
     refusal.map(|refusal| refusal.message.into_owned())

@@ -14,6 +14,7 @@ against_every_ledger! {
     keys_are_separate_by_operation_principal_and_key
     a_key_is_kept_while_its_run_lives_and_some_time_after
     the_newest_run_of_a_wire_id_is_found
+    open_runs_are_told_apart_by_session
     a_run_has_its_own_entries
     an_older_lease_cannot_write
     a_session_that_changed_is_not_written_to
@@ -348,6 +349,29 @@ async fn the_newest_run_of_a_wire_id_is_found(bed: impl Bed) {
     assert_eq!(ledger.prune(limits, u64::MAX).await.unwrap(), (0, 1));
     let run = ledger.find_run(wire("same")).await.unwrap().unwrap();
     assert_eq!(run.run_id, run_id(2));
+}
+
+async fn open_runs_are_told_apart_by_session(bed: impl Bed) {
+    let ledger = bed.ledger();
+    for (number, name) in [(1, "a"), (2, "b"), (3, "a"), (4, "a")] {
+        ledger
+            .begin_run(begin(&*ledger, number, name, "hello"))
+            .await
+            .unwrap();
+    }
+    ledger
+        .end_run(end(&*ledger, 3, "a", &["hi"]))
+        .await
+        .unwrap();
+    let open = async |name, limit| {
+        let open = ledger.open_runs_of(key(name), limit).await.unwrap();
+        open.iter().map(|run| run.record.run_id).collect::<Vec<_>>()
+    };
+    assert_eq!(open("a", 9).await, [run_id(1), run_id(4)]);
+    assert_eq!(open("a", 1).await, [run_id(1)]);
+    assert_eq!(open("b", 9).await, [run_id(2)]);
+    assert_eq!(open("none", 9).await, []);
+    assert_eq!(ledger.open_runs(9).await.unwrap().len(), 3);
 }
 
 async fn a_run_has_its_own_entries(bed: impl Bed) {

@@ -161,7 +161,15 @@ impl Ledger for MemoryLedger {
     }
 
     fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>> {
-        self.read(move |state| state.open_runs(limit))
+        self.read(move |state| state.open_runs(None, limit))
+    }
+
+    fn open_runs_of(
+        &self,
+        session: SessionKey,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>> {
+        self.read(move |state| state.open_runs(Some(&session), limit))
     }
 
     fn list_runs(

@@ -203,11 +203,13 @@ impl State {
             .collect()
     }
 
-    pub(super) fn open_runs(&self, limit: u32) -> Vec<OpenRun> {
+    pub(super) fn open_runs(&self, session: Option<&SessionKey>, limit: u32) -> Vec<OpenRun> {
+        let is_asked = |run: &&Run| session.is_none_or(|key| run.record.session == *key);
         let open = self
             .runs
             .values()
-            .filter(|run| run.record.terminal.is_none());
+            .filter(|run| run.record.terminal.is_none())
+            .filter(is_asked);
         open.take(usize::try_from(limit).unwrap_or(usize::MAX))
             .map(Run::to_open)
             .collect()

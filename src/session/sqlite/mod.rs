@@ -342,7 +342,16 @@ impl Ledger for SqliteLedger {
     }
 
     fn open_runs(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>> {
-        let step = move |conn: &Connection| runs::open(conn, limit);
+        let step = move |conn: &Connection| runs::open(conn, None, limit);
+        self.readers.read(step).boxed()
+    }
+
+    fn open_runs_of(
+        &self,
+        session: SessionKey,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OpenRun>, LedgerError>> {
+        let step = move |conn: &Connection| runs::open(conn, Some(&session), limit);
         self.readers.read(step).boxed()
     }
 

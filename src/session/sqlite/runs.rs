@@ -433,14 +433,28 @@ pub(super) fn entries(conn: &Connection, run_id: RunId) -> Result<Vec<Entry>, St
     Ok(entries)
 }
 
-pub(super) fn open(conn: &Connection, limit: u32) -> Result<Vec<OpenRun>, StepError> {
+pub(super) fn open(
+    conn: &Connection,
+    session: Option<&SessionKey>,
+    limit: u32,
+) -> Result<Vec<OpenRun>, StepError> {
+    let (filter, session) = match session {
+        None => ("", None),
+        Some(key) => match Head::by_key(conn, key)? {
+            None => return Ok(Vec::new()),
+            Some(head) => ("AND session = ?2", Some(head.session)),
+        },
+    };
     // Only the open runs are in this index: the ones that ended, however many, are not looked at.
     let sql = format!(
         "SELECT {RUN_COLUMNS}, run.waiting, run.resume, run.restarts FROM run INDEXED BY run_open \
-         WHERE terminal IS NULL ORDER BY id LIMIT ?1"
+         WHERE terminal IS NULL {filter} ORDER BY id LIMIT ?1"
     );
     let mut select = conn.prepare_cached(&sql)?;
-    let mut rows = select.query([limit])?;
+    let mut rows = match session {
+        None => select.query([limit])?,
+        Some(session) => select.query(params![limit, session])?,
+    };
     let mut open = Vec::new();
     while let Some(row) = rows.next()? {
         let record = rows::run(row)?;

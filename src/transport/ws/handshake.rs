@@ -253,6 +253,8 @@ pub(super) fn presence_entry(peer: &Peer, now_ms: u64) -> PresenceEntry {
         scopes: Some(devices::names(&principal.scopes)),
         device_id: principal.device.clone(),
         instance_id: client.instance_id.as_ref().map(|text| text.as_str().into()),
+        last_input_seconds: None,
+        tags: None,
     }
 }
 

@@ -60,6 +60,11 @@ impl Presence {
         self.put(key, entry, None);
     }
 
+    /// Enters somebody without a connection; the entry goes when it is not renewed.
+    pub(super) fn note(&self, key: &Arc<str>, entry: PresenceEntry) {
+        self.put(key, entry, Some(Instant::now()));
+    }
+
     /// Notes that a client has gone.
     pub(super) fn disconnect(&self, key: &Arc<str>, now_ms: u64, now: Instant) {
         let mut state = self.lock();

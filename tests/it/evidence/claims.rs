@@ -443,6 +443,46 @@ pub(super) const METHODS: &[Row] = &[
         &[],
     ),
     method(
+        "config.schema",
+        &["native_notes::the_configuration_is_shown_as_it_could_be"],
+        &["native_notes::the_configuration_is_shown_as_it_could_be"],
+    ),
+    method(
+        "models.authStatus",
+        &["native_notes::providers_with_a_key_are_told_of_and_their_keys_are_not"],
+        &["native_notes::providers_with_a_key_are_told_of_and_their_keys_are_not"],
+    ),
+    method(
+        "tools.catalog",
+        &["native_notes::the_gateway_brings_no_tools_along"],
+        &["native_notes::the_gateway_brings_no_tools_along"],
+    ),
+    method(
+        "diagnostics.lanes",
+        &["native_notes::the_lane_of_all_runs_is_counted"],
+        &[],
+    ),
+    method(
+        "gateway.identity.get",
+        &["native_notes::the_gateway_is_known_by_a_key_that_stays"],
+        &["native_notes::the_gateway_is_known_by_a_key_that_stays"],
+    ),
+    method(
+        "system-event",
+        &["native_notes::an_event_is_shown_and_told_to_the_agent"],
+        &["native_notes::an_event_that_says_nothing_is_refused"],
+    ),
+    method(
+        "set-heartbeats",
+        &["native_notes::there_are_no_heartbeats_to_switch_on"],
+        &["native_notes::there_are_no_heartbeats_to_switch_on"],
+    ),
+    method(
+        "sessions.observer.visibility",
+        &["native_notes::nobody_observes_sessions"],
+        &["native_notes::nobody_observes_sessions"],
+    ),
+    method(
         "agents.list",
         &["native_methods::agents_and_models_are_those_of_the_configuration"],
         &[],
@@ -489,6 +529,8 @@ pub(super) const METHODS: &[Row] = &[
             "ws_runs::a_client_that_comes_during_a_run_goes_on_from_the_history",
             "native_methods::chat_methods_send_read_inject_and_abort",
             "native_chat::a_transcript_is_read_page_by_page_and_around_a_message",
+            "native_queue::a_reader_goes_on_from_where_it_was_or_is_told_to_begin_anew",
+            "native_queue::messages_that_wait_are_shown_and_run_one_after_the_other",
             "restart::a_session_goes_on_after_a_restart",
         ],
         &[],
@@ -526,6 +568,8 @@ pub(super) const METHODS: &[Row] = &[
             "native_methods::chat_methods_send_read_inject_and_abort",
             "ws_runs::a_chat_message_is_acknowledged_streamed_and_kept",
             "native_chat::a_session_begins_anew_by_text_for_those_who_may_reset_it",
+            "native_queue::messages_that_wait_can_be_answered_together",
+            "native_queue::a_message_can_take_the_place_of_the_active_run",
         ],
         &[
             "ws_runs::a_key_is_used_once",

@@ -15,7 +15,7 @@ use clawport::internals::auth::{
 use clawport::internals::clock::{Clock, SystemClock};
 use clawport::internals::dispatch::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView, Dispatch,
-    LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent, Parts,
+    GatewayIdentity, LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent, Parts,
 };
 use clawport::internals::events::{Bus, InProcessBus, Logs, LogsConfig};
 use clawport::internals::metrics::Metrics;
@@ -332,6 +332,10 @@ impl ConfigView for PlainConfig {
 
     fn state_dir(&self) -> Arc<str> {
         "state".into()
+    }
+
+    fn identity(&self) -> Option<GatewayIdentity> {
+        None
     }
 }
 

@@ -261,14 +261,11 @@ fn text_setting(session: Option<&SessionRecord>, name: &str) -> Option<String> {
 }
 
 fn pending(history: &History) -> PendingInputs {
-    let items = history.waiting.iter().map(|info| PendingInput {
-        id: info.wire_id.as_str().to_owned(),
-        run_id: Some(info.wire_id.as_str().to_owned()),
-        message: input_of(info.wire_id.as_str(), history)
-            .and_then(|entry| text_of(entry))
-            .unwrap_or_default()
-            .to_owned(),
-        accepted_at: info.accepted_at_ms,
+    let items = history.waiting.iter().map(|waiting| PendingInput {
+        id: waiting.info.wire_id.as_str().to_owned(),
+        run_id: Some(waiting.info.wire_id.as_str().to_owned()),
+        message: waiting.text.clone(),
+        accepted_at: waiting.info.accepted_at_ms,
         state: PendingState::Queued,
     });
     PendingInputs::new(items.collect())
@@ -282,22 +279,11 @@ fn input_of<'a>(run: &str, history: &'a History) -> Option<&'a Entry> {
     })
 }
 
-fn text_of(entry: &Entry) -> Option<&str> {
-    match &entry.body {
-        EntryBody::User { text, .. } => Some(text),
-        EntryBody::Assistant { .. }
-        | EntryBody::Tool { .. }
-        | EntryBody::ToolResult { .. }
-        | EntryBody::Injected { .. }
-        | EntryBody::Compaction { .. } => None,
-    }
-}
-
 fn receipt(run: &str, history: &History) -> Option<InputReceipt> {
     let waits = history
         .waiting
         .iter()
-        .any(|info| info.wire_id.as_str() == run);
+        .any(|waiting| waiting.info.wire_id.as_str() == run);
     let entry = input_of(run, history).filter(|_| !waits);
     if entry.is_none() && !waits {
         return None;

@@ -11,6 +11,7 @@ mod compact;
 mod create;
 mod device;
 mod history;
+mod notes;
 mod refusal;
 mod runs;
 mod sessions;
@@ -164,6 +165,14 @@ fn route(
         Method::DevicePairRename => device::rename(call, params),
         Method::DeviceTokenRotate => device::rotate(call, params),
         Method::DeviceTokenRevoke => device::revoke(call, params),
+        Method::ConfigSchema => notes::config_schema(call, params),
+        Method::ModelsAuthStatus => notes::auth_status(call, params),
+        Method::ToolsCatalog => notes::tools(call, params),
+        Method::DiagnosticsLanes => notes::lanes(call, params),
+        Method::GatewayIdentity => notes::identity(call, params),
+        Method::SystemEvent => notes::system_event(call, open, params),
+        Method::SetHeartbeats => notes::set_heartbeats(call, params),
+        Method::ObserverVisibility => notes::visibility(call, params),
         Method::Vacant(vacant) => vacant
             .reply(&call.id, params, call.native.clock.now_ms())
             .map(Served::Now),
