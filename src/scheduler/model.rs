@@ -1,8 +1,8 @@
 //! The lanes beside a reference model, over random operations and times.
 //!
 //! The model keeps everything in the simplest possible way and knows what must hold: one active run
-//! per lane, first in first out, every cap and bound, turns between credentials and parties, one
-//! end per run, no lost wake-up, no lost deadline. A second test breaks the lanes in every such way
+//! per lane, first in first out, every cap and bound, turns between credentials and parties, shares
+//! of agents by their weights, one end per run, no lost wake-up, no lost deadline. A second test breaks the lanes in every such way
 //! and wants the model to notice.
 
 #![allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
@@ -42,17 +42,23 @@ enum Op {
     Wait(u8),
 }
 
+/// One party asks more often than the others, so that its agents have to share.
+fn party() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(2), 0..6_u8]
+}
+
 /// One sequence of operations under its caps.
 #[derive(Clone, Debug)]
 struct Script {
     caps: Caps,
     agent_active_max: u32,
+    weights: [u32; 2],
     ops: Vec<Op>,
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        5 => (0..6_u8, 0..2_u8, 0..6_u8, prop::option::weighted(0.2, 0..30_u8)).prop_map(
+        5 => (0..6_u8, 0..2_u8, party(), prop::option::weighted(0.2, 0..30_u8)).prop_map(
             |(lane, agent, party, hold_back)| Op::Submit { lane, agent, party, hold_back }
         ),
         4 => any::<prop::sample::Index>().prop_map(Op::Finish),
@@ -63,17 +69,19 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn script(ops: std::ops::Range<usize>) -> impl Strategy<Value = Script> {
     let caps = (1..5_u32, 1..40_u32, 1..5_u32, 1..4_u32);
-    (caps, prop::collection::vec(op(), ops)).prop_map(|((active, waiting, lane, agent), ops)| {
-        Script {
-            caps: Caps {
-                active_max: active,
-                waiting_max: waiting,
-                lane_waiting_max: lane,
-                wait: WAIT,
-            },
-            agent_active_max: agent,
-            ops,
-        }
+    let weight = || prop::sample::select(vec![1, 1, 2, 3, 7]);
+    let weights = [weight(), weight()];
+    let parts = (caps, weights, prop::collection::vec(op(), ops));
+    parts.prop_map(|((active, waiting, lane, agent), weights, ops)| Script {
+        caps: Caps {
+            active_max: active,
+            waiting_max: waiting,
+            lane_waiting_max: lane,
+            wait: WAIT,
+        },
+        agent_active_max: agent,
+        weights,
+        ops,
     })
 }
 
@@ -105,6 +113,8 @@ enum Fault {
     NoCredentials,
     /// Everybody counts as one party of its credential.
     NoParties,
+    /// Every agent has the same weight.
+    NoWeights,
     /// Some starts are not told.
     LostStart,
     /// Some starts are told twice.
@@ -119,13 +129,14 @@ enum Fault {
     NoPause,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::OneTooMany,
     Fault::AgentTooMany,
     Fault::LaneTooLong,
     Fault::TwoInALane,
     Fault::NoCredentials,
     Fault::NoParties,
+    Fault::NoWeights,
     Fault::LostStart,
     Fault::DoubleStart,
     Fault::LostDeadline,
@@ -170,6 +181,7 @@ impl Subject {
                 run.credential = "all".into();
             }
             Fault::NoParties => run.party = "all".into(),
+            Fault::NoWeights => run.agent_weight = 1,
             Fault::NoGrace => run.grace = HOLD,
             Fault::NoPause => run.hold_back = None,
             Fault::None
@@ -231,6 +243,7 @@ struct Known {
 struct Model {
     caps: Caps,
     agent_active_max: usize,
+    weights: [u32; 2],
     /// Lane -> runs in order; the first is active if it is in `active`.
     lanes: BTreeMap<String, Vec<u64>>,
     active: BTreeMap<u64, Known>,
@@ -239,6 +252,8 @@ struct Model {
     not_before: BTreeMap<String, Instant>,
     /// (who waits, who went) -> how often, since the first could have gone.
     passed: BTreeMap<(String, String), u32>,
+    /// Party -> how often each agent went for it, since both could go.
+    shared: BTreeMap<String, [u32; 2]>,
     accepted: u64,
     ended: u64,
     now: Instant,
@@ -251,11 +266,13 @@ impl Model {
         Self {
             caps: script.caps,
             agent_active_max: script.agent_active_max as usize,
+            weights: script.weights,
             lanes: BTreeMap::new(),
             active: BTreeMap::new(),
             waiting: BTreeMap::new(),
             not_before: BTreeMap::new(),
             passed: BTreeMap::new(),
+            shared: BTreeMap::new(),
             accepted: 0,
             ended: 0,
             now,
@@ -299,6 +316,7 @@ impl Model {
         let pause = self.not_before.get(lane);
         assert!(pause.is_none_or(|at| *at <= self.now), "{lane} has a pause");
         self.pass(&run);
+        self.share(&run);
         self.waiting.remove(&n);
         let until = self.now + HOLD;
         self.active.insert(n, Known { until, ..run });
@@ -324,23 +342,61 @@ impl Model {
         }
     }
 
+    /// Counts the turn for its agent, if the other agent could have gone for the same party. While
+    /// both can, neither may be further ahead of its share than one turn of each.
+    fn share(&mut self, run: &Known) {
+        let mine = usize::from(run.agent != "a0");
+        let is_shared = self.ready(self.before).iter().any(|other| {
+            (&other.party, &other.credential) == (&run.party, &run.credential)
+                && other.agent != run.agent
+        });
+        if !is_shared {
+            self.shared.remove(&run.party);
+            return;
+        }
+        let turns = self.shared.entry(run.party.clone()).or_default();
+        turns[mine] += 1;
+        let [first, second] = self.weights;
+        let ahead = (turns[0] * second).abs_diff(turns[1] * first);
+        assert!(
+            ahead <= first + second,
+            "{}: {turns:?} by weights {:?}",
+            run.party,
+            self.weights
+        );
+    }
+
     /// Forgets the turns of those who have nothing ready any more: their wait is over.
     fn forget_turns(&mut self) {
         let ready = self.ready(self.now);
+        let can_go: BTreeSet<(String, String)> = ready
+            .iter()
+            .map(|run| (run.party.clone(), run.agent.clone()))
+            .collect();
         let names: BTreeSet<String> = ready
             .iter()
             .flat_map(|run| [run.credential.clone(), run.party.clone()])
             .collect();
+        let both = |party: &String| {
+            let mut agents = ["a0", "a1"].into_iter();
+            agents.all(|agent| can_go.contains(&(party.clone(), agent.to_owned())))
+        };
+        self.shared.retain(|party, _| both(party));
         self.passed.retain(|(who, _), _| names.contains(who));
     }
 
     /// The one end of a run that waits or is active.
     fn end(&mut self, n: u64) {
-        let run = self.active.remove(&n).or_else(|| self.waiting.remove(&n));
+        let waited = self.waiting.remove(&n);
+        let has_waited = waited.is_some();
+        let run = waited.or_else(|| self.active.remove(&n));
         let run = run.expect("a run ends once");
         self.ended += 1;
         if self.lanes[&run.lane][0] == n {
             // Its lane stands anew, for the next run in it.
+            if has_waited {
+                self.shared.remove(&run.party);
+            }
             self.passed
                 .retain(|(who, _), _| *who != run.credential && *who != run.party);
         }
@@ -441,7 +497,7 @@ impl Pair {
             lane: SessionKey::from_canonical(format!("agent:a{agent}:{lane}")),
             agent: AgentId::parse(&format!("a{agent}")).unwrap(),
             agent_active_max: count(self.model.agent_active_max),
-            agent_weight: 1,
+            agent_weight: self.model.weights[usize::from(agent)],
             credential: format!("c{}", party.min(2)).into(),
             party: format!("p{party}").into(),
             hold: Some(HOLD),
