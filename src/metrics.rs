@@ -46,6 +46,52 @@ impl Gauge {
     }
 }
 
+/// Upper bounds of the steps of a [`Histogram`], in milliseconds.
+pub const STEPS_MS: [u64; 12] = [
+    1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 60_000, 300_000, 600_000,
+];
+
+/// How often something took how long, in the steps of [`STEPS_MS`].
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Per step what took no longer and longer than the step before; what took longer than the last
+    /// step is in `count` only.
+    steps: [Counter; STEPS_MS.len()],
+    count: Counter,
+    sum_ms: Counter,
+}
+
+impl Histogram {
+    /// Notes one time, in milliseconds.
+    pub fn observe_ms(&self, ms: u64) {
+        let steps = STEPS_MS.iter().zip(&self.steps);
+        if let Some((_, step)) = steps.into_iter().find(|(bound, _)| ms <= **bound) {
+            step.add_one();
+        }
+        self.count.add_one();
+        self.sum_ms.add(ms);
+    }
+
+    /// All times together, in milliseconds.
+    pub fn sum_ms(&self) -> u64 {
+        self.sum_ms.get()
+    }
+
+    /// How many times were noted.
+    pub fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// Each step with how many times were no longer than it, shortest first.
+    pub fn steps(&self) -> impl Iterator<Item = (u64, u64)> {
+        let mut below = 0;
+        STEPS_MS.iter().zip(&self.steps).map(move |(bound, step)| {
+            below += step.get();
+            (*bound, below)
+        })
+    }
+}
+
 /// Every number the process keeps.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -81,18 +127,39 @@ pub struct Metrics {
     pub runs_timeout: Counter,
     /// Runs that ended `interrupted`.
     pub runs_interrupted: Counter,
-    /// Milliseconds runs have waited for their lane, in all.
-    pub queue_wait_ms: Counter,
+    /// How long runs that started have waited for their lane.
+    pub queue_wait: Histogram,
+    /// How long runs that started took from their start to their end.
+    pub run_time: Histogram,
     /// Runs whose slot was taken back because the backend did not end in time.
     pub runs_abandoned: Counter,
     /// Commits of the ledger.
     pub ledger_commits: Counter,
     /// Commits of the ledger that failed.
     pub ledger_failures: Counter,
+    /// 1 while the ledger cannot be written: the last attempt failed; else 0.
+    pub ledger_failing: Gauge,
     /// Calls to model servers.
     pub upstream_calls: Counter,
     /// Calls to model servers that were repeated.
     pub upstream_retries: Counter,
     /// Calls to model servers that failed.
     pub upstream_failures: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_counts_in_its_step_and_in_every_longer_one() {
+        let histogram = Histogram::default();
+        for ms in [0, 1, 2, 600_000, 600_001] {
+            histogram.observe_ms(ms);
+        }
+        let steps: Vec<_> = histogram.steps().collect();
+        assert_eq!(steps[..2], [(1, 2), (5, 3)]);
+        assert_eq!(steps[10..], [(300_000, 3), (600_000, 4)]);
+        assert_eq!((histogram.count(), histogram.sum_ms()), (5, 1_200_004));
+    }
 }

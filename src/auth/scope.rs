@@ -306,6 +306,8 @@ pub enum Operation<'a> {
     ReadRun,
     /// `POST /v1/runs/{id}/cancel`.
     CancelRun,
+    /// `GET /metrics`.
+    ReadMetrics,
     /// Choosing the model with `x-openclaw-model`.
     ModelOverride,
     /// A native method, by name; unknown names need `operator.admin` (§4.3). For a method whose
@@ -339,6 +341,7 @@ impl<'a> Operation<'a> {
             | Self::ListModels
             | Self::ReadRun
             | Self::CancelRun
+            | Self::ReadMetrics
             | Self::ModelOverride
             | Self::Method(_) => table::required(self.name(), rules),
         }
@@ -356,6 +359,7 @@ impl<'a> Operation<'a> {
             Self::ListModels => "GET /v1/models",
             Self::ReadRun => "GET /v1/runs",
             Self::CancelRun => "POST /v1/runs/cancel",
+            Self::ReadMetrics => "GET /metrics",
             Self::ModelOverride => "header x-openclaw-model",
             Self::Method(name) | Self::Call(name, _) => name,
         }

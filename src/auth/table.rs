@@ -40,6 +40,7 @@ const SCOPES: &[(Scope, &[&str])] = &[
     (
         Scope::Read,
         &[
+            "GET /metrics",
             "GET /v1/models",
             "GET /v1/runs",
             "agent.identity.get",
@@ -658,6 +659,7 @@ mod tests {
         for (operation, expected) in [
             (Operation::ChatCompletion, Scope::Write),
             (Operation::ListModels, Scope::Read),
+            (Operation::ReadMetrics, Scope::Read),
             (Operation::ModelOverride, Scope::Admin),
         ] {
             assert_eq!(operation.required(Rules::V4), Some(expected));

@@ -26,8 +26,8 @@ pub use error::DispatchError;
 pub use inspect::said;
 pub use reply::{
     Aborted, Admitted, Compacted, CompactedHow, EndedRun, FoundRun, History, InFlight, Injected,
-    RunView, SessionView, SessionsPage, ShownRun, Started, StatusReport, StoredRun, Waited,
-    WaitingInput,
+    QueueReport, RunView, SessionView, SessionsPage, ShownRun, Started, StatusReport, StoredRun,
+    Waited, WaitingInput,
 };
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
@@ -146,6 +146,20 @@ impl Dispatch {
         &self.parts.rates
     }
 
+    /// The numbers the process keeps.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.parts.metrics
+    }
+
+    /// How long the queue is.
+    pub async fn queue(&self) -> QueueReport {
+        let load = self.parts.scheduler.load().await;
+        QueueReport {
+            lanes: u64::try_from(load.lanes).unwrap_or(u64::MAX),
+            oldest_wait: load.oldest_wait,
+        }
+    }
+
     /// The newest lines of the process's log.
     pub fn log_tail(&self, query: LogTailQuery) -> LogTail {
         self.parts.log_lines.tail(query)
@@ -168,7 +182,7 @@ impl Dispatch {
             waiting: u64::from(load.waiting),
             lanes: u64::try_from(load.lanes).unwrap_or(u64::MAX),
             oldest_wait: load.oldest_wait,
-            waited: Duration::from_millis(self.parts.metrics.queue_wait_ms.get()),
+            waited: Duration::from_millis(self.parts.metrics.queue_wait.sum_ms()),
             uptime: self.started.elapsed(),
             sessions: page.total,
         })

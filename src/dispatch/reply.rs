@@ -245,7 +245,16 @@ pub struct Injected {
     pub entry: Arc<Entry>,
 }
 
-/// The numbers of `status` and the metrics route.
+/// What the metrics route tells of the queue beside the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueReport {
+    /// Lanes that exist; 0 when nothing runs or waits.
+    pub lanes: u64,
+    /// How long the run has waited that waits longest; zero when none does.
+    pub oldest_wait: Duration,
+}
+
+/// The numbers of `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusReport {
     /// Runs that are active.

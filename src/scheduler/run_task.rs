@@ -270,7 +270,7 @@ impl RunTask {
         }
         let waited = self.submitted_at.elapsed().as_millis();
         let waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
-        self.parts.metrics.queue_wait_ms.add(waited_ms);
+        self.parts.metrics.queue_wait.observe_ms(waited_ms);
         Turned::Run(followers)
     }
 

@@ -77,6 +77,10 @@ impl RunTask {
             Outcome::TimedOut(_) => metrics.runs_timeout.add_one(),
             Outcome::Interrupted => metrics.runs_interrupted.add_one(),
         }
+        if let Some(started_at_ms) = terminal.started_at_ms {
+            let took_ms = terminal.ended_at_ms.saturating_sub(started_at_ms);
+            metrics.run_time.observe_ms(took_ms);
+        }
         let info = &self.order.info;
         tracing::debug!(run_id = %info.run_id, wire_id = %info.wire_id, lane = %info.session,
             status = terminal.outcome.status(), "run ended");

@@ -35,6 +35,8 @@ pub struct TransportConfig {
     pub sse_heartbeat: Duration,
     /// Whether `POST /v1/chat/completions` and its neighbours exist.
     pub chat_enabled: bool,
+    /// Whether `GET /metrics` exists.
+    pub metrics_enabled: bool,
     /// Origins whose pages may call the HTTP front, in lower case.
     pub cors_origins: Vec<String>,
     /// Hosts images may be fetched from, in lower case, `*.` before those below a name; every
@@ -64,6 +66,7 @@ impl Default for TransportConfig {
             ping_interval: Duration::from_secs(25),
             sse_heartbeat: Duration::from_secs(15),
             chat_enabled: false,
+            metrics_enabled: false,
             cors_origins: Vec::new(),
             image_hosts: None,
             open_webui_chats: false,

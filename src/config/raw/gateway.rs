@@ -147,6 +147,17 @@ pub struct RawCors {
 pub struct RawEndpoints {
     /// `POST /v1/chat/completions` and its neighbours.
     pub chat_completions: RawChatCompletions,
+    /// `GET /metrics`.
+    pub metrics: RawMetrics,
+}
+
+/// `GET /metrics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawMetrics {
+    /// Whether it exists: the numbers of the process for Prometheus, for callers that hold
+    /// `operator.read`.
+    pub enabled: bool,
 }
 
 /// `POST /v1/chat/completions` and its neighbours.

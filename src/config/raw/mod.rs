@@ -17,7 +17,8 @@ use crate::scheduler::{QueueConfig, SchedulerConfig};
 
 pub use gateway::{
     RawAuth, RawAuthMode, RawChatCompletions, RawControlUi, RawCors, RawEndpoints, RawGateway,
-    RawHsts, RawHttp, RawImages, RawLimits, RawNodes, RawPairing, RawRateLimit, RawSecurityHeaders,
+    RawHsts, RawHttp, RawImages, RawLimits, RawMetrics, RawNodes, RawPairing, RawRateLimit,
+    RawSecurityHeaders,
 };
 pub use models::{RawCompat, RawModel, RawModelChoice, RawModelList, RawModels, RawProvider};
 

@@ -305,6 +305,7 @@ pub(super) fn transport(
         idle_timeout: Duration::from_secs(limits.idle_seconds),
         outbox_bytes_max: limits.outbox_bytes,
         chat_enabled: chat.enabled,
+        metrics_enabled: raw.http.endpoints.metrics.enabled,
         cors_origins,
         image_hosts,
         open_webui_chats,

@@ -33,6 +33,7 @@ pub fn openapi() -> Value {
         "/healthz": probe::<Live>(&mut generator, "Whether the process answers.", false),
         "/readyz": probe::<Readiness>(&mut generator, "Whether new work is taken.", true),
         "/startupz": probe::<Startup>(&mut generator, "Whether the process has come up.", true),
+        "/metrics": { "get": metrics(&mut generator) },
     });
     json!({
         "openapi": "3.1.0",
@@ -311,6 +312,25 @@ fn probe<T: JsonSchema>(generator: &mut SchemaGenerator, summary: &str, may_fail
     }
     let operation = json!({ "summary": summary, "security": [], "responses": responses });
     json!({ "get": operation, "head": operation })
+}
+
+fn metrics(generator: &mut SchemaGenerator) -> Value {
+    let mut responses = errors(
+        generator,
+        &[
+            ("401", "No secret, or a wrong one."),
+            ("403", "Not the scope `operator.read`."),
+        ],
+    );
+    let page = json!({ "text/plain": { "schema": { "type": "string" } } });
+    let page = json!({ "description": "The page, in text format 0.0.4.", "content": page });
+    responses.insert("200".to_owned(), page);
+    json!({
+        "summary": "The numbers of the process, as Prometheus reads them.",
+        "description": "There only while `gateway.http.endpoints.metrics.enabled` is true.",
+        "security": [{ "bearer": [] }],
+        "responses": responses,
+    })
 }
 
 fn errors(generator: &mut SchemaGenerator, list: &[(&str, &str)]) -> Map<String, Value> {

@@ -10,6 +10,8 @@
 //!   again before a fresh connection has taken the place of the old one. The old one is closed
 //!   after the new one is open: were it the only one, SQLite would read the log again and might
 //!   find the failed commit in it.
+//! - While the store fails, the thread tries by itself, now and then, whether it works again: whoever
+//!   looks at that before they send a write would else never send one.
 //! - When the thread ends, for whatever reason, every caller that waits is told that the store is
 //!   closed.
 
@@ -28,6 +30,7 @@ use super::fault::{self, StepError};
 use super::open::{self, Opened, Place, execute};
 use super::prune;
 use super::queue::{Queue, Taken};
+use super::schema;
 
 /// Most writes that share a commit.
 const BATCH_MAX: usize = 256;
@@ -37,6 +40,9 @@ const LOG_PAGES_MAX: i64 = 4_000;
 
 /// Rest between two steps that clear garbage away, so that writes find the thread free.
 const GARBAGE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Rest between two attempts to write to a store that fails.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a write sees of the store.
 #[derive(Debug)]
@@ -140,6 +146,8 @@ pub(super) fn spawn(
         epoch: opened.epoch,
         is_epoch_stored: false,
         is_suspect: false,
+        is_failing: false,
+        changes_before: 0,
         garbage: Cell::new(true),
         jobs,
         metrics,
@@ -161,6 +169,10 @@ struct Writer {
     is_epoch_stored: bool,
     /// The connection met a failure and is not trusted with another commit.
     is_suspect: bool,
+    /// The last attempt to write failed.
+    is_failing: bool,
+    /// Rows the connection had changed when the transaction began.
+    changes_before: u64,
     /// There may be rows to clear away.
     garbage: Cell<bool>,
     jobs: Arc<Jobs>,
@@ -178,31 +190,47 @@ struct Writer {
 }
 
 /// Leaves no caller waiting when the thread ends, not even by a panic.
-struct Bell(Arc<Jobs>);
+struct Bell {
+    jobs: Arc<Jobs>,
+    metrics: Arc<Metrics>,
+}
 
 impl Drop for Bell {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("the writer of the ledger panicked; the store is closed");
+            self.metrics.ledger_failing.set(1);
         }
-        self.0.abandon();
+        self.jobs.abandon();
     }
 }
 
 impl Writer {
     fn run(mut self) {
-        let _bell = Bell(Arc::clone(&self.jobs));
+        let _bell = Bell {
+            jobs: Arc::clone(&self.jobs),
+            metrics: Arc::clone(&self.metrics),
+        };
         loop {
-            let patience = self.garbage.get().then_some(GARBAGE_PAUSE);
-            match self.jobs.take(BATCH_MAX, patience) {
+            match self.jobs.take(BATCH_MAX, self.patience()) {
                 Taken::Batch(batch) => self.work(batch),
-                Taken::Idle => self.clear_garbage(),
+                // Clearing away is a write, too, and may be what makes room for others.
+                Taken::Idle if self.garbage.get() => self.clear_garbage(),
+                Taken::Idle => self.probe(),
                 Taken::Closed => break,
             }
         }
         if let Err(error) = checkpoint(&self.conn, "TRUNCATE") {
             tracing::warn!(%error, "the log of the ledger stays for the next start");
         }
+    }
+
+    /// How long to wait for writes before there is something else to do.
+    fn patience(&self) -> Option<Duration> {
+        if self.garbage.get() {
+            return Some(GARBAGE_PAUSE);
+        }
+        self.is_failing.then_some(PROBE_PAUSE)
     }
 
     fn work(&mut self, mut batch: Vec<Box<dyn Job>>) {
@@ -268,6 +296,7 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {
+        self.changes_before = self.conn.total_changes();
         let begun = execute(&self.conn, "BEGIN IMMEDIATE").and_then(|()| {
             if self.is_epoch_stored {
                 return Ok(());
@@ -289,6 +318,10 @@ impl Writer {
             self.failed(&error)
         });
         if committed.is_ok() {
+            // A commit of nothing touches no disk and shows nothing.
+            if self.conn.total_changes() != self.changes_before {
+                self.works(true);
+            }
             self.is_epoch_stored = true;
             self.metrics.ledger_commits.add_one();
         }
@@ -322,6 +355,40 @@ impl Writer {
         {
             self.is_suspect = true;
         }
+        if let LedgerError::Failed {
+            fault: Fault::Io | Fault::Corrupt | Fault::ReadOnly | Fault::DiskFull,
+            ..
+        } = error
+        {
+            self.works(false);
+        }
+    }
+
+    /// Notes whether the store can be written, for whoever asks whether the process is ready.
+    fn works(&mut self, works: bool) {
+        if works && self.is_failing {
+            tracing::info!("the ledger can be written again");
+        }
+        self.is_failing = !works;
+        self.metrics.ledger_failing.set(i64::from(!works));
+    }
+
+    /// Finds out whether the store works again, when nobody writes.
+    fn probe(&mut self) {
+        let written = self.ensure_trusted().and_then(|()| {
+            self.begin()?;
+            schema::write_version(&self.conn).map_err(|error| {
+                self.roll_back();
+                self.failed(&error)
+            })?;
+            self.commit()
+        });
+        match written {
+            Ok(()) => self.works(true),
+            Err(error) => {
+                tracing::debug!(%error, "the ledger still cannot be written");
+            }
+        }
     }
 
     /// Replaces a connection that met a failure.
@@ -329,10 +396,14 @@ impl Writer {
         if !self.is_suspect {
             return Ok(());
         }
-        let fresh = open::connect(&self.place).map_err(LedgerError::from)?;
+        let fresh = open::connect(&self.place).map_err(|error| {
+            self.works(false);
+            LedgerError::from(error)
+        })?;
         let stored = open::stored_epoch(&fresh).map_err(|error| fault::sql(&error))?;
         let is_before_ours = stored.saturating_add(1) == self.epoch && !self.is_epoch_stored;
         if stored != self.epoch && !is_before_ours {
+            self.works(false);
             return Err(LedgerError::Fenced {
                 stored,
                 ours: self.epoch,

@@ -19,6 +19,8 @@ use super::respond::json;
 #[derive(Debug)]
 pub(super) struct Health<'a> {
     pub(super) phase: Phase,
+    /// Whether sessions and runs can be stored.
+    pub(super) can_store: bool,
     pub(super) uptime: Duration,
     pub(super) auth: &'a Authenticator,
     pub(super) headers: &'a HeaderMap,
@@ -31,9 +33,10 @@ pub(super) fn live() -> Response<Body> {
 }
 
 impl Health<'_> {
-    /// `/ready`: new work is taken.
+    /// `/ready`: new work is taken, and can be stored.
     pub(super) fn ready(&self) -> Response<Body> {
         let failing = match self.phase {
+            Phase::Running if !self.can_store => "\"store-failing\"",
             Phase::Running => "",
             Phase::Starting => "\"gateway-starting\"",
             Phase::Draining | Phase::Closing | Phase::Stopped => "\"gateway-draining\"",

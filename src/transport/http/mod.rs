@@ -9,6 +9,7 @@ mod cors;
 mod fetch;
 mod guard;
 mod health;
+mod metrics;
 mod models;
 mod read;
 mod respond;

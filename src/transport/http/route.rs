@@ -9,6 +9,8 @@ pub(super) enum Resource<'a> {
     Ready,
     /// `/startup`, `/startupz`.
     Startup,
+    /// `/metrics`.
+    Metrics,
     /// `/v1/chat/completions`.
     Chat,
     /// `/v1/models`.
@@ -39,6 +41,7 @@ pub(super) fn resource(path: &str) -> Resource<'_> {
         "/health" | "/healthz" => Resource::Health,
         "/ready" | "/readyz" => Resource::Ready,
         "/startup" | "/startupz" => Resource::Startup,
+        "/metrics" => Resource::Metrics,
         _ => api(path.strip_prefix("/v1").unwrap_or(path)),
     }
 }
@@ -109,6 +112,9 @@ mod tests {
         check("/v1/v1/models", Resource::Unknown);
         check("/v1/../v1/chat/completions", Resource::Unknown);
         check("/v1/chat%2Fcompletions", Resource::Unknown);
+        check("/metrics", Resource::Metrics);
+        check("/metrics/", Resource::Unknown);
+        check("/v1/metrics", Resource::Unknown);
         check("/health/x", Resource::Unknown);
         check("/healthz/", Resource::Unknown);
         check("/v1/health", Resource::Unknown);

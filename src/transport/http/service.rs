@@ -29,6 +29,7 @@ use super::cors::Cors;
 use super::fetch::Fetcher;
 use super::guard::RunGuard;
 use super::health::{self, Health};
+use super::metrics::Numbers;
 use super::models;
 use super::read::RequestBody;
 use super::respond::{self, Refused};
@@ -161,6 +162,7 @@ impl HttpFront {
                 Ok(self.probe(resource, head, peer))
             }
             Resource::Unknown => Ok(respond::not_found()),
+            Resource::Metrics => self.metrics(head, peer).await,
             Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Run(..)
                 if !self.chat.is_on() =>
             {
@@ -190,6 +192,7 @@ impl HttpFront {
         }
         let health = Health {
             phase: self.parts.drain.phase(),
+            can_store: self.parts.dispatch.metrics().ledger_failing.get() == 0,
             uptime: self.started_at.elapsed(),
             auth: &self.parts.auth,
             headers: &head.headers,
@@ -199,12 +202,36 @@ impl HttpFront {
             Resource::Ready => health.ready(),
             Resource::Startup => health.startup(),
             Resource::Health
+            | Resource::Metrics
             | Resource::Chat
             | Resource::Models
             | Resource::Model(_)
             | Resource::Run(..)
             | Resource::Unknown => health::live(),
         }
+    }
+
+    /// The numbers of the process; they are of most use when it is in trouble, so they are told in
+    /// every phase.
+    async fn metrics(
+        &self,
+        head: &request::Parts,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Refused> {
+        if !self.parts.config.metrics_enabled {
+            return Ok(respond::not_found());
+        }
+        if head.method != Method::GET {
+            return Ok(respond::method_not_allowed("GET"));
+        }
+        self.authorized(head, peer, Operation::ReadMetrics).await?;
+        let dispatch = &self.parts.dispatch;
+        let numbers = Numbers {
+            metrics: dispatch.metrics(),
+            queue: dispatch.queue().await,
+            uptime: self.started_at.elapsed(),
+        };
+        Ok(numbers.response())
     }
 
     async fn chat(
@@ -353,6 +380,7 @@ fn allow(resource: Resource<'_>) -> &'static str {
         | Resource::Health
         | Resource::Ready
         | Resource::Startup
+        | Resource::Metrics
         | Resource::Unknown => "GET",
     }
 }

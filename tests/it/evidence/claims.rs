@@ -847,6 +847,8 @@ pub(super) const PROMISES: &[Row] = &[
             "crash::nothing_that_was_acknowledged_is_lost_or_doubled_by_a_kill",
             "restartable::a_run_of_a_restartable_agent_is_started_over_after_a_kill",
             "restartable::a_run_of_another_agent_is_interrupted_by_a_kill",
+            "disk_faults::a_disk_that_stops_syncing_at_any_moment_loses_nothing_that_was_acknowledged",
+            "disk_faults::a_disk_that_stops_writing_at_any_moment_loses_nothing_that_was_acknowledged",
             "http_sessions::nothing_is_acknowledged_that_could_not_be_stored",
             "src/session/sqlite/tests/crash.rs::what_was_acknowledged_is_there_after_a_kill_at_any_moment",
         ],

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -142,6 +142,28 @@ impl Running {
             let found = line["fields"]["message"].as_str().unwrap_or_default();
             if found.contains(message) {
                 return line;
+            }
+        }
+    }
+
+    /// The lines of standard error that were looked at.
+    pub(crate) fn seen(&self) -> &[String] {
+        &self.seen
+    }
+
+    /// Where it listens, once it is up; `None` when it ends before.
+    pub(crate) fn address(&mut self) -> Option<SocketAddr> {
+        loop {
+            let text = match self.stderr.recv_timeout(SOON) {
+                Ok(text) => text,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("it neither ends nor serves"),
+            };
+            let line: Value = serde_json::from_str(&text).unwrap_or_default();
+            let is_up = line["fields"]["message"] == "the gateway is up";
+            self.seen.push(text);
+            if is_up {
+                return line["fields"]["address"].as_str()?.parse().ok();
             }
         }
     }
