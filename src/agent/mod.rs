@@ -183,9 +183,20 @@ impl Inbox {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn stored(&mut self) {
-        if let Some(last) = &self.last {
-            last.is_stored.cancelled().await;
-            self.last = None;
+        self.storing().await;
+    }
+
+    /// As [`Inbox::stored`], for an agent that is polled and cannot borrow its inbox meanwhile: what
+    /// is taken after this call is not waited for.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets what there was to wait for.
+    pub fn storing(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let last = self.last.take();
+        async move {
+            if let Some(last) = last {
+                last.is_stored.cancelled().await;
+            }
         }
     }
 }

@@ -52,15 +52,24 @@ pub(super) struct Steering {
 #[derive(Debug)]
 pub(super) struct FoldTurn {
     before: Option<Ahead>,
-    offered: Option<oneshot::Sender<()>>,
+    offered: Option<oneshot::Sender<Line>>,
     /// Dropped when the message is in the transcript, or not taken after all.
     _done: oneshot::Sender<()>,
+}
+
+/// Whether the messages behind one that is steered may be offered, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// They may: it was offered, or is not there any more.
+    Moves,
+    /// They may not: there was no room for it, and none of them is to overtake it.
+    Stands,
 }
 
 /// How far the message ahead is: each ends with its sender.
 #[derive(Debug)]
 struct Ahead {
-    offered: oneshot::Receiver<()>,
+    offered: oneshot::Receiver<Line>,
     done: oneshot::Receiver<()>,
 }
 
@@ -81,16 +90,31 @@ impl FoldTurn {
         (turn, ahead)
     }
 
-    /// Waits until the message before this one is offered, within bounds.
-    pub(super) async fn come_to_offer(&mut self) {
-        if let Some(before) = &mut self.before {
-            timeout(LEDGER_WAIT_MAX, &mut before.offered).await.ok();
-        }
+    /// Waits until the message before this one is offered, within bounds; false when this one may
+    /// not be offered, because that one found no room.
+    pub(super) async fn come_to_offer(&mut self) -> bool {
+        let Some(before) = &mut self.before else {
+            return true;
+        };
+        let told = timeout(LEDGER_WAIT_MAX, &mut before.offered).await;
+        !matches!(told, Ok(Ok(Line::Stands)))
     }
 
     /// Lets the next one be offered.
     pub(super) fn offered(&mut self) {
-        self.offered = None;
+        self.tell(Line::Moves);
+    }
+
+    /// Keeps the next one, and those behind it, from being offered.
+    pub(super) fn found_no_room(&mut self) {
+        self.tell(Line::Stands);
+    }
+
+    fn tell(&mut self, line: Line) {
+        if let Some(offered) = self.offered.take() {
+            // Whoever is behind may be gone, or not there yet.
+            offered.send(line).ok();
+        }
     }
 
     /// Waits until the message before this one is in the transcript, within bounds.

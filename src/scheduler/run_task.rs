@@ -536,14 +536,21 @@ impl Steering {
         order: &Order,
         signal: &CancellationToken,
     ) -> Option<(Offer, FoldTurn)> {
-        tokio::select! {
+        let may_offer = tokio::select! {
             biased;
             () = signal.cancelled() => return None,
-            () = self.turn.come_to_offer() => {}
+            may_offer = self.turn.come_to_offer() => may_offer,
+        };
+        if !may_offer {
+            self.turn.found_no_room();
+            return None;
         }
         let message = order.turn.current.last()?.clone();
         let (steered, offer) = Steered::new(order.info.wire_id.clone(), message);
-        self.to.try_send(steered).ok()?;
+        if self.to.try_send(steered).is_err() {
+            self.turn.found_no_room();
+            return None;
+        }
         self.turn.offered();
         Some((offer, self.turn))
     }

@@ -636,6 +636,82 @@ async fn steered_messages_are_stored_in_order_before_the_agent_answers() {
     settled(&rig).await;
 }
 
+/// Takes `first` steered messages when it is let go, then all there are when it is let go again.
+fn takes_in_two_goes(first: usize, gate: &Arc<Notify>) -> AgentRef {
+    let gate = Arc::clone(gate);
+    agent(Isolation::Inline, move |_turn, mut context| {
+        let gate = Arc::clone(&gate);
+        Box::pin(async_stream(async move {
+            let mut said = Vec::new();
+            for most in [first, usize::MAX] {
+                gate.notified().await;
+                let taken = std::iter::from_fn(|| context.inbox.try_take()).take(most);
+                said.extend(taken.map(|steered| steered.message.text));
+                context.inbox.stored().await;
+            }
+            said.join(",")
+        }))
+    })
+}
+
+#[tokio::test]
+async fn a_steered_message_that_finds_no_room_is_not_overtaken_by_a_later_one() {
+    let rig = Rig::with(&SchedulerConfig {
+        queue: QueueConfig {
+            cap: 100,
+            ..QueueConfig::default()
+        },
+        ..SchedulerConfig::default()
+    });
+    let gate = Arc::new(Notify::new());
+    let agent = takes_in_two_goes(5, &gate);
+    let steer = async |name: String| {
+        let log = rig
+            .submit(chat_order(&rig, &name, &agent, QueueMode::Steer))
+            .await;
+        // The acknowledgement comes before the offer: let its task make it.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        log
+    };
+    let active = steer("active".to_owned()).await;
+    let mut logs = Vec::new();
+    for n in 0..=crate::agent::INBOX_MESSAGES_MAX {
+        logs.push(steer(format!("m{n}")).await);
+    }
+    gate.notify_one();
+    assert_eq!(end(&logs[4]).await.outcome, FOLDED);
+    // There is room again, but the one that found none is ahead of this one.
+    let late = steer("late".to_owned()).await;
+    gate.notify_one();
+    assert_eq!(end(&active).await.outcome, STOPPED);
+    let (last, taken) = logs.split_last().unwrap();
+    for log in taken {
+        assert_eq!(end(log).await.outcome, FOLDED);
+    }
+    assert!(!active.text().contains("late"), "{}", active.text());
+    for _ in 0..2 {
+        gate.notify_one();
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // The one that found no room has a turn of its own, and takes the later one.
+    assert_eq!(end(last).await.outcome, STOPPED);
+    gate.notify_one();
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    gate.notify_one();
+    end(&late).await;
+    let texts = rig.texts("s").await;
+    let at = |text: &str| texts.iter().position(|said| said == text).unwrap();
+    let no_room = format!("U:ask m{}", crate::agent::INBOX_MESSAGES_MAX);
+    assert!(at(&no_room) < at("U:ask late"), "{texts:?}");
+    settled(&rig).await;
+}
+
 #[tokio::test]
 async fn a_message_the_agent_does_not_take_gets_a_turn_of_its_own() {
     let rig = Rig::new();

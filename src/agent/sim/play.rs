@@ -162,6 +162,9 @@ impl Play {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, RunError>>> {
         loop {
+            // A crash before it is stored who answers a steered message would let it be answered
+            // twice.
+            ready!(self.waiting.poll_stored(cx));
             if self.waiting.is_cancelled() {
                 self.stage = Stage::Ended;
             }
@@ -337,7 +340,10 @@ impl Play {
         };
         let steered = if takes { self.inbox.try_take() } else { None };
         match steered {
-            Some(steered) => self.steer(steered.message),
+            Some(steered) => {
+                self.waiting.wait_for(Box::pin(self.inbox.storing()));
+                self.steer(steered.message);
+            }
             None => self.stage = Stage::Usage,
         }
     }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -506,6 +506,28 @@ async fn a_steered_demo_agent_knows_what_it_just_answered() {
         answer.add(item);
     }
     assert_eq!(answer.text(), "1 2\n\nYou said: “count to 2”");
+}
+
+#[tokio::test]
+async fn a_steered_message_is_not_answered_before_it_is_stored_who_does() {
+    let Room { steer, context, .. } = room();
+    let message = Message::text(Role::User, "two");
+    let (steered, offer) = Steered::new(WireId::parse("w2").unwrap(), message);
+    steer.try_send(steered).unwrap();
+    let mut stream = agent("echo").run(turn("one"), context);
+    let mut answer = Answer::default();
+    for _ in 0..100 {
+        if let Some(item) = stream.next().now_or_never() {
+            answer.add(item.unwrap());
+        }
+    }
+    assert!(!offer.withdraw(), "it was taken");
+    assert_eq!(answer.text(), "one");
+    drop(offer);
+    while let Some(item) = stream.next().await {
+        answer.add(item);
+    }
+    assert_eq!(answer.text(), "one\n\ntwo");
 }
 
 fn steered(text: &str) -> Steered {

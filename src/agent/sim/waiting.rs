@@ -1,22 +1,32 @@
 //! What a simulated answer waits for: its time, its turn, or the end of its run.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::pace::Pace;
 
 /// What wakes the stream.
-#[derive(Debug)]
 pub(super) struct Waiting {
     cancel: CancellationToken,
     cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     pub(super) ignores_cancel: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    storing: Option<BoxFuture<'static, ()>>,
     gave_way: bool,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stores = self.storing.is_some();
+        let waiting = (self.is_cancelled(), stores, self.timer.is_some());
+        f.debug_tuple("Waiting").field(&waiting).finish()
+    }
 }
 
 impl Waiting {
@@ -26,6 +36,7 @@ impl Waiting {
             cancelled: None,
             ignores_cancel: false,
             timer: None,
+            storing: None,
             gave_way: false,
         }
     }
@@ -47,6 +58,23 @@ impl Waiting {
             return Poll::Ready(true);
         }
         self.poll_forever(cx).map(|()| false)
+    }
+
+    /// Lets nothing more happen before `storing` is done.
+    pub(super) fn wait_for(&mut self, storing: BoxFuture<'static, ()>) {
+        self.storing = Some(storing);
+    }
+
+    /// Pends until what was to be waited for is done, or the run is cancelled.
+    pub(super) fn poll_stored(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(storing) = &mut self.storing else {
+            return Poll::Ready(());
+        };
+        if storing.as_mut().poll(cx).is_ready() {
+            self.storing = None;
+            return Poll::Ready(());
+        }
+        self.poll_forever(cx)
     }
 
     /// Pends until the run is cancelled.
