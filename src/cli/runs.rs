@@ -5,13 +5,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::args::{Remote, RunsCommand};
-use super::configure::locate;
+use super::configure::{load, locate};
 use super::remote::{Target, explain, if_reached, refused, target, with_client};
 use super::{Context, Failure};
 use crate::client::{Client, ConnectError};
 use crate::clock::rfc3339;
+use crate::config::{Overrides, TokenFile};
 use crate::gateway::local::{
-    Offline, RunRow, RunStatus, RunsGetResult, RunsListResult, stored_run, stored_runs,
+    Offline, RunRow, RunStatus, RunsGetResult, RunsListResult, session_key, stored_run, stored_runs,
 };
 use crate::ids::SessionKey;
 
@@ -55,7 +56,7 @@ impl Look<'_> {
             Ok(result) => return result,
             Err(error) => place.store(context, &error)?,
         };
-        let key = session.map(SessionKey::from_canonical);
+        let key = session.map(|key| stored_key(context, &key)).transpose()?;
         let runs =
             stored_runs(&store, key.as_ref(), limit).map_err(|error| context.fail(&error))?;
         self.rows(&runs);
@@ -107,6 +108,12 @@ impl Look<'_> {
             output.answer_line(&format!("\n{}", found.text));
         }
     }
+}
+
+/// A session key as the gateway of this machine would understand it.
+fn stored_key(context: Context<'_>, key: &str) -> Result<SessionKey, Failure> {
+    let (loaded, _paths) = load(context, &Overrides::default(), TokenFile::Look)?;
+    session_key(&loaded.config, key).map_err(|error| context.fail(&error))
 }
 
 /// Where runs can be looked at.

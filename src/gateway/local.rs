@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::agent::model::{ModelClient, Spawner};
 use crate::agent::{Found, Search};
-use crate::dispatch::said;
+use crate::config::Config;
+use crate::dispatch::{ConfigView, said};
 use crate::ids::{SessionKey, WireId};
 use crate::metrics::Metrics;
 use crate::protocol::methods::runs::RunParts;
+use crate::session::key::{KeyError, canonicalize};
 use crate::session::{LedgerError, RunRecord};
 use crate::shutdown::Tasks;
 
@@ -17,6 +19,19 @@ pub use crate::dispatch::{LogTail, LogTailQuery, LogView};
 pub use crate::protocol::methods::runs::{RunRow, RunStatus, RunsGetResult, RunsListResult};
 pub use crate::session::sqlite::{ExportError, Offline};
 pub use crate::session::{SessionQuery, SessionRecord};
+
+/// The canonical form of a session key, as a gateway with this configuration understands it.
+///
+/// # Errors
+/// [`KeyError`] when it cannot be one.
+pub fn session_key(config: &Config, raw: &str) -> Result<SessionKey, KeyError> {
+    let agents = &config.agents;
+    let first = || agents.list.first().map(|agent| agent.id.clone());
+    let agent = agents.default.clone().or_else(first);
+    let agent = agent.ok_or(KeyError::Malformed)?;
+    let main_key = config.view.main_key();
+    canonicalize(raw, &agent, &main_key).map(|canonical| canonical.key)
+}
 
 /// The runs in a store, as a gateway would list them.
 ///

@@ -166,6 +166,12 @@ fn runs_are_listed_shown_and_stopped_and_looked_at_when_the_gateway_is_gone() {
     let list = home.run(&["runs", "list"]);
     assert!(list.stdout.starts_with("aborted "), "{list:?}");
     assert!(list.stderr.contains("no gateway answers"), "{list:?}");
+    for key in ["s", "S", "agent:main:s"] {
+        let of_session = home.run(&["runs", "list", "--session-key", key]);
+        assert_eq!(of_session.stdout, list.stdout, "{key}");
+    }
+    let other = home.run(&["runs", "list", "--session-key", "main"]);
+    assert_eq!((other.code, &*other.stdout), (Some(0), ""));
     let kept = home.run(&["runs", "show", &run, "--json"]);
     let kept: Value = serde_json::from_str(&kept.stdout).unwrap();
     assert_eq!(kept, live, "the store tells the same");
