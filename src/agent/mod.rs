@@ -186,8 +186,8 @@ impl Inbox {
         self.storing().await;
     }
 
-    /// As [`Inbox::stored`], for an agent that is polled and cannot borrow its inbox meanwhile: what
-    /// is taken after this call is not waited for.
+    /// As [`Inbox::stored`], for an agent that is polled and cannot borrow its inbox meanwhile:
+    /// what is taken after this call is not waited for.
     ///
     /// # Cancel safety
     /// Dropping the future forgets what there was to wait for.

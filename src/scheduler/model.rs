@@ -2,8 +2,8 @@
 //!
 //! The model keeps everything in the simplest possible way and knows what must hold: one active run
 //! per lane, first in first out, every cap and bound, turns between credentials and parties, shares
-//! of agents by their weights, one end per run, no lost wake-up, no lost deadline. A second test breaks the lanes in every such way
-//! and wants the model to notice.
+//! of agents by their weights, one end per run, no lost wake-up, no lost deadline. A second test
+//! breaks the lanes in every such way and wants the model to notice.
 
 #![allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
 

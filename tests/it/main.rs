@@ -50,6 +50,7 @@ mod native_refusals;
 mod native_sessions;
 mod promises;
 mod protocol_3;
+mod queue_modes;
 mod restart;
 mod restartable;
 mod soak;

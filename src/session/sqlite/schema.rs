@@ -156,8 +156,8 @@ pub(super) fn version(conn: &Connection) -> rusqlite::Result<usize> {
         .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
 }
 
-/// Writes the version that stands there already: what a row says may be left alone when it stays the
-/// same, but the head of the file is always written.
+/// Writes the version that stands there already: what a row says may be left alone when it stays
+/// the same, but the head of the file is always written.
 pub(super) fn write_version(conn: &Connection) -> rusqlite::Result<()> {
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     conn.pragma_update(None, "user_version", version)

@@ -10,8 +10,8 @@
 //!   again before a fresh connection has taken the place of the old one. The old one is closed
 //!   after the new one is open: were it the only one, SQLite would read the log again and might
 //!   find the failed commit in it.
-//! - While the store fails, the thread tries by itself, now and then, whether it works again: whoever
-//!   looks at that before they send a write would else never send one.
+//! - While the store fails, the thread tries by itself, now and then, whether it works again:
+//!   whoever looks at that before they send a write would else never send one.
 //! - When the thread ends, for whatever reason, every caller that waits is told that the store is
 //!   closed.
 

@@ -1,7 +1,7 @@
 //! The numbers of the process as Prometheus reads them (text format 0.0.4).
 //!
-//! Names and labels are closed sets: nothing here tells of a session, a user or a run. Owns the names
-//! and the units; what is counted is counted elsewhere.
+//! Names and labels are closed sets: nothing here tells of a session, a user or a run. Owns the
+//! names and the units; what is counted is counted elsewhere.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -187,7 +187,7 @@ impl Page {
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.family(name, Kind::Histogram, help);
-        // Read first: what ends meanwhile may be in the count and not in a step, never the other way.
+        // Read first: what ends meanwhile may be in the count and not in a step, never the reverse.
         let steps: Vec<_> = histogram.steps().collect();
         let (sum, count) = (histogram.sum_ms(), histogram.count());
         let bucket = format!("{name}_bucket");

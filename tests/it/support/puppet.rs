@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use clawport::agent::{Agent, AgentRef, AgentTurn, EventStream, Isolation, RunContext};
+use clawport::agent::{Agent, AgentRef, AgentTurn, EventStream, Inbox, Isolation, RunContext};
 use clawport::run::{Event, FinishReason, ModelRef, RunError};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ pub(crate) struct PuppetRun {
     pub(crate) turn: AgentTurn,
     pub(crate) cancel: CancellationToken,
     pub(crate) session: String,
+    inbox: Inbox,
     events: mpsc::Sender<Result<Event, RunError>>,
 }
 
@@ -64,6 +65,28 @@ impl PuppetRun {
         super::soon(self.events.send(Err(error))).await.unwrap();
     }
 
+    /// Takes the next message that is steered into the run, once one is, and waits until that is
+    /// stored.
+    pub(crate) async fn takes(&mut self) -> String {
+        let taken = async {
+            loop {
+                match self.inbox.try_take() {
+                    Some(steered) => return steered.message.text,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let text = super::soon(taken).await;
+        super::soon(self.inbox.stored()).await;
+        text
+    }
+
+    /// The texts it is to answer.
+    pub(crate) fn asked(&self) -> Vec<&str> {
+        let current = self.turn.turn.current.iter();
+        current.map(|message| message.text.as_str()).collect()
+    }
+
     /// Waits until the gateway has let go of the run.
     pub(crate) async fn given_up(&self) {
         super::soon(self.events.closed()).await;
@@ -78,6 +101,7 @@ impl Agent for PuppetAgent {
             turn,
             cancel: context.cancel,
             session: context.session.to_string(),
+            inbox: context.inbox,
             events,
         };
         self.runs

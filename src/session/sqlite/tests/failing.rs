@@ -11,6 +11,22 @@ fn failed<T: fmt::Debug>(outcome: Result<T, LedgerError>, expected: Fault) {
     }
 }
 
+/// A ledger whose writer has cleared away what there was, so that it writes nothing by itself.
+async fn open_at_rest(dir: &Path) -> SqliteLedger {
+    let options = OpenOptions::default();
+    let metrics = Arc::clone(&options.metrics);
+    let ledger = open_with(dir, options).await;
+    let cleared = async {
+        while metrics.ledger_commits.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), cleared)
+        .await
+        .unwrap();
+    ledger
+}
+
 #[tokio::test]
 async fn a_failed_commit_acknowledges_nothing_and_the_store_goes_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,7 +60,7 @@ async fn a_failed_commit_acknowledges_nothing_and_the_store_goes_on() {
 #[tokio::test]
 async fn a_connection_that_cannot_write_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path()).await;
+    let ledger = open_at_rest(dir.path()).await;
     let stop_writing = |tx: &Tx<'_>| {
         tx.conn.pragma_update(None, "query_only", true)?;
         Ok(())
@@ -59,7 +75,7 @@ async fn a_connection_that_cannot_write_is_replaced() {
 #[tokio::test]
 async fn a_store_that_was_taken_over_is_not_written_to_again() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path()).await;
+    let ledger = open_at_rest(dir.path()).await;
     let take_over = |tx: &Tx<'_>| {
         tx.conn.execute_batch("UPDATE meta SET epoch = 5")?;
         Ok(())

@@ -1,0 +1,294 @@
+//! What happens to a message for a busy session, as a native client sees it: which mode decides,
+//! what each mode does, what becomes of messages there is no room for.
+
+use serde_json::{Value, json};
+
+use crate::support::{Native, Puppet, PuppetRun, Served, Setup};
+
+const SESSION: &str = "agent:main:s";
+
+/// What a message that comes while a run is active may be told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Modes {
+    /// `messages.queue.mode`.
+    configured: Option<&'static str>,
+    /// What `/queue` was told before, in order.
+    session: &'static [&'static str],
+    /// `queueMode` of the call.
+    call: Option<&'static str>,
+}
+
+async fn served(queue: Value) -> (Served, Puppet) {
+    let (agent, puppet) = Puppet::new();
+    let settings = json!({"messages": {"queue": queue}});
+    (Setup::new(settings).agent(agent).start().await, puppet)
+}
+
+async fn send(native: &Native, run: &str, mode: Option<&str>) {
+    let mut params = json!({"sessionKey": SESSION, "idempotencyKey": run, "message": run});
+    if let Some(mode) = mode {
+        params["queueMode"] = json!(mode);
+    }
+    let told = native.call("chat.send", params).await;
+    assert_eq!(
+        (&told["runId"], &told["status"]),
+        (&json!(run), &json!("started"))
+    );
+}
+
+/// Starts the run `a` and leaves it active.
+async fn busy(native: &Native, puppet: &mut Puppet) -> PuppetRun {
+    send(native, "a", None).await;
+    let active = puppet.next().await;
+    assert_eq!(active.asked(), ["a"]);
+    active
+}
+
+async fn answer(run: PuppetRun, text: &str) {
+    run.says(text).await;
+    run.ends().await;
+}
+
+/// Checks that an input ended as a part of another run: an empty `final` under its own id, and a
+/// receipt that names its message.
+async fn check_folded(native: &mut Native, run: &str) {
+    let end = native.end(run).await;
+    assert_eq!(end.state(), "final", "{run}");
+    assert_eq!(end.payload.get("message"), None, "{run}");
+    let asked = json!({"sessionKey": SESSION, "inputRunIds": [run]});
+    let history = native.call("chat.history", asked).await;
+    let receipt = &history["inputReceipts"][0];
+    assert_eq!(receipt["state"], "consumed", "{history}");
+    let messages = history["messages"].as_array().unwrap();
+    let its = messages
+        .iter()
+        .find(|message| message["__openclaw"]["id"] == receipt["consumedByEventId"]);
+    let content = &its.unwrap()["content"];
+    let text = content.as_str().or(content[0]["text"].as_str());
+    assert_eq!(text, Some(run), "{history}");
+}
+
+/// Checks that two messages for a busy session are treated by `mode`.
+async fn check_does(native: &mut Native, puppet: &mut Puppet, call: Option<&str>, mode: &str) {
+    let mut active = busy(native, puppet).await;
+    send(native, "b", call).await;
+    if mode == "interrupt" {
+        assert_eq!(native.end("a").await.state(), "aborted");
+        let next = puppet.next().await;
+        assert_eq!(next.asked(), ["b"]);
+        answer(next, "to b").await;
+        assert_eq!(native.end("b").await.text(), "to b");
+        return;
+    }
+    send(native, "c", call).await;
+    if mode == "steer" {
+        assert_eq!(
+            (active.takes().await, active.takes().await),
+            ("b".to_owned(), "c".to_owned())
+        );
+        check_folded(native, "b").await;
+        check_folded(native, "c").await;
+        answer(active, "to all").await;
+        assert_eq!(native.end("a").await.text(), "to all");
+        return;
+    }
+    answer(active, "to a").await;
+    assert_eq!(native.end("a").await.text(), "to a");
+    let next = puppet.next().await;
+    if mode == "collect" {
+        assert_eq!(next.asked(), ["b", "c"]);
+        check_folded(native, "c").await;
+        answer(next, "to both").await;
+        assert_eq!(native.end("b").await.text(), "to both");
+        return;
+    }
+    assert_eq!(mode, "followup");
+    assert_eq!(next.asked(), ["b"]);
+    answer(next, "to b").await;
+    assert_eq!(native.end("b").await.text(), "to b");
+    let last = puppet.next().await;
+    assert_eq!(last.asked(), ["c"]);
+    answer(last, "to c").await;
+    assert_eq!(native.end("c").await.text(), "to c");
+}
+
+async fn check(modes: Modes, expected: &str) {
+    let queue = match modes.configured {
+        None => json!({"debounceMs": 50}),
+        Some(mode) => json!({"debounceMs": 50, "mode": mode}),
+    };
+    let (served, mut puppet) = served(queue).await;
+    let mut native = served.native().await;
+    for (n, word) in modes.session.iter().enumerate() {
+        native
+            .send(SESSION, &format!("q{n}"), &format!("/queue {word}"))
+            .await;
+    }
+    assert!(puppet.is_idle(), "a command is no work for the agent");
+    check_does(&mut native, &mut puppet, modes.call, expected).await;
+    assert!(puppet.is_idle(), "{modes:?}");
+    served.quiet().await;
+}
+
+#[tokio::test]
+async fn the_call_decides_then_the_session_then_the_configuration_then_the_protocol() {
+    let none = Modes::default();
+    check(none, "steer").await;
+    for mode in ["steer", "collect", "followup", "interrupt"] {
+        check(
+            Modes {
+                configured: Some(mode),
+                ..none
+            },
+            mode,
+        )
+        .await;
+    }
+    let configured = Some("collect");
+    let session = &["interrupt", "followup"];
+    check(
+        Modes {
+            configured,
+            session,
+            call: None,
+        },
+        "followup",
+    )
+    .await;
+    for call in ["steer", "collect", "followup", "interrupt"] {
+        check(
+            Modes {
+                configured,
+                session,
+                call: Some(call),
+            },
+            call,
+        )
+        .await;
+    }
+    let session = &["interrupt", "default"];
+    check(
+        Modes {
+            configured,
+            session,
+            call: None,
+        },
+        "collect",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_the_run_does_not_take_has_a_turn_of_its_own() {
+    let (served, mut puppet) = served(json!({})).await;
+    let mut native = served.native().await;
+    let active = busy(&native, &mut puppet).await;
+    send(&native, "b", Some("steer")).await;
+    answer(active, "to a").await;
+    let next = puppet.next().await;
+    assert_eq!(next.asked(), ["b"]);
+    answer(next, "to b").await;
+    assert_eq!(native.end("b").await.text(), "to b");
+    let said = native.history(SESSION).await;
+    let texts: Vec<_> = said.iter().map(|(_role, text)| text.as_str()).collect();
+    assert_eq!(texts, ["a", "to a", "b", "to b"]);
+}
+
+#[tokio::test]
+async fn a_queued_input_shows_is_waited_for_and_can_be_taken_back() {
+    let (served, mut puppet) = served(json!({"mode": "followup"})).await;
+    let mut native = served.native().await;
+    let active = busy(&native, &mut puppet).await;
+    send(&native, "b", None).await;
+    let pending = async || {
+        let asked = json!({"sessionKey": SESSION, "inputRunIds": ["b"]});
+        let history = native.call("chat.history", asked).await;
+        (
+            history["pendingInputs"].clone(),
+            history["inputReceipts"].clone(),
+        )
+    };
+    let (waits, receipts) = pending().await;
+    assert_eq!(waits["total"], 1, "{waits}");
+    assert_eq!(waits["items"][0]["runId"], "b");
+    assert_eq!(waits["items"][0]["state"], "queued");
+    assert_eq!(receipts, json!([{"runId": "b", "state": "pending"}]));
+    let brief = json!({"runId": "b", "timeoutMs": 0});
+    let waited = native.call("agent.wait", brief).await;
+    assert_eq!(waited.get("endedAt"), None, "{waited}");
+    let abort = json!({"sessionKey": SESSION, "runId": "b"});
+    let aborted = native.call("chat.abort", abort).await;
+    assert_eq!(aborted["runIds"], json!(["b"]));
+    assert_eq!(native.end("b").await.state(), "aborted");
+    answer(active, "to a").await;
+    assert_eq!(native.end("a").await.text(), "to a");
+    served.quiet().await;
+    assert!(puppet.is_idle(), "what was taken back is not run");
+    let history = native
+        .call("chat.history", json!({"sessionKey": SESSION}))
+        .await;
+    assert_eq!(history["pendingInputs"]["total"], 0, "{history}");
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_is_never_merged_or_dropped() {
+    let queue = json!({"mode": "collect", "debounceMs": 50, "cap": 2, "drop": "old"});
+    let (served, mut puppet) = served(queue).await;
+    let mut native = served.native().await;
+    let active = busy(&native, &mut puppet).await;
+    let waits = json!({"sessionKey": SESSION, "idempotencyKey": "waits", "message": "waits"});
+    let accepted = native.call("agent", waits).await;
+    assert_eq!(accepted["status"], "accepted");
+    send(&native, "b", None).await;
+    // The queue is full: the chat message goes, though the other is older.
+    send(&native, "c", None).await;
+    let dropped = native.end("b").await;
+    assert_eq!(dropped.state(), "aborted");
+    assert_eq!(dropped.payload["stopReason"], "dropped");
+    answer(active, "to a").await;
+    for run in ["waits", "c"] {
+        let next = puppet.next().await;
+        assert_eq!(next.asked(), [run]);
+        answer(next, "said").await;
+    }
+    assert_eq!(native.end("c").await.text(), "said");
+    // What was dropped stays in the transcript.
+    let said = native.history(SESSION).await;
+    assert!(
+        said.contains(&("user".to_owned(), "b".to_owned())),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_drops_or_sums_up_as_it_is_told() {
+    for (policy, expected) in [
+        ("new", None),
+        ("old", Some("c")),
+        ("summarize", Some("- b")),
+    ] {
+        let queue = json!({"mode": "followup", "cap": 1, "drop": policy});
+        let (served, mut puppet) = served(queue).await;
+        let mut native = served.native().await;
+        let active = busy(&native, &mut puppet).await;
+        send(&native, "b", None).await;
+        let Some(expected) = expected else {
+            let more = json!({"sessionKey": SESSION, "idempotencyKey": "c", "message": "c"});
+            let refused = native.refused("chat.send", more).await;
+            assert_eq!((&*refused.code, refused.retryable), ("UNAVAILABLE", true));
+            assert!(refused.retry_after_ms.is_some());
+            answer(active, "to a").await;
+            assert_eq!(puppet.next().await.asked(), ["b"]);
+            continue;
+        };
+        send(&native, "c", None).await;
+        assert_eq!(native.end("b").await.payload["stopReason"], "dropped");
+        answer(active, "to a").await;
+        let next = puppet.next().await;
+        let asked = next.asked().join("");
+        assert!(asked.contains(expected) && asked.ends_with('c'), "{asked}");
+        assert_eq!(asked.contains("- b"), policy == "summarize", "{asked}");
+        answer(next, "to c").await;
+        assert_eq!(native.end("c").await.text(), "to c");
+    }
+}
