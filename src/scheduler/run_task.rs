@@ -101,10 +101,7 @@ impl RunTask {
     pub(super) async fn work(mut self) {
         let accepted = match self.accept().await {
             AcceptStep::Go(accepted) => accepted,
-            AcceptStep::Refused => {
-                self.parts.logs.forget(&self.order.info);
-                return;
-            }
+            AcceptStep::Refused => return,
         };
         let mut yielded = Yield::default();
         match self.wait_for_slot().await {
@@ -186,6 +183,8 @@ impl RunTask {
         if answer.is_err() {
             self.parts.metrics.runs_refused.add_one();
         }
+        // First: whoever hears the answer must not find this log any more, which never ends.
+        self.parts.logs.forget(&self.order.info);
         if let Some(reply) = self.reply.take() {
             reply.send(answer).ok();
         }
