@@ -14,6 +14,7 @@ const TOLERANT: &[&str] = &[
     "openclaw.approval.list",
     "plugin.approval.list",
     "status",
+    "update.run",
     "usage.cost",
     "usage.status",
 ];

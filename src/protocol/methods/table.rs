@@ -198,7 +198,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 70] = [
+const METHODS: [MethodRow; 71] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -302,6 +302,7 @@ const METHODS: [MethodRow; 70] = [
     vacant(Vacant::UsageCost),
     vacant(Vacant::SessionsUsage),
     vacant(Vacant::UpdateStatus),
+    vacant(Vacant::UpdateRun),
 ];
 
 impl Method {

@@ -93,6 +93,7 @@ vacant! {
     UsageCost = "usage.cost", READ, AnyParams => UsageCost;
     SessionsUsage = "sessions.usage", READ, SessionsUsageParams => SessionsUsage;
     UpdateStatus = "update.status", ADMIN, UpdateStatusParams => UpdateStatus;
+    UpdateRun = "update.run", ADMIN, AnyParams => UpdateRun;
 }
 
 impl Vacant {
@@ -468,6 +469,46 @@ results! {
         /// A newer version: nobody looks for one.
         update_available: () = (),
     }
+
+    /// The result of `update.run`.
+    UpdateRun(_) {
+        /// Whether an update was made: this program does not update itself.
+        ok: bool = false,
+        /// What was done instead.
+        result: NoUpdate = NoUpdate::default(),
+        /// The restart that follows: none.
+        restart: () = (),
+        /// What the update leaves behind: nothing.
+        sentinel: () = (),
+    }
+}
+
+/// An update that was not made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NoUpdate {
+    /// How it went.
+    pub status: &'static str,
+    /// How the program came here: not known to it.
+    pub mode: &'static str,
+    /// Why nothing was done.
+    pub reason: &'static str,
+    /// What was done.
+    pub steps: NoItems,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl Default for NoUpdate {
+    fn default() -> Self {
+        Self {
+            status: "skipped",
+            mode: "unknown",
+            reason: "not-supported",
+            steps: [],
+            duration_ms: 0,
+        }
+    }
 }
 
 /// Sums over an account without days: nothing.
@@ -689,6 +730,19 @@ mod tests {
             Vacant::UpdateStatus,
             &none,
             &json!({"sentinel": null, "updateAvailable": null}),
+        );
+    }
+
+    #[test]
+    fn an_update_is_not_made() {
+        let skipped = json!({
+            "status": "skipped", "mode": "unknown", "reason": "not-supported",
+            "steps": [], "durationMs": 0,
+        });
+        check(
+            Vacant::UpdateRun,
+            &json!({}),
+            &json!({"ok": false, "result": skipped, "restart": null, "sentinel": null}),
         );
     }
 
