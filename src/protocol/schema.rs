@@ -12,7 +12,7 @@ use super::connect::ConnectParams;
 use super::events::agent::AgentEvent;
 use super::events::chat::ChatEvent;
 use super::events::device::DevicePairResolved;
-use super::events::session::{SessionMessage, SessionOperation, SessionsChanged};
+use super::events::session::{SessionMessage, SessionOperation, SessionTool, SessionsChanged};
 use super::events::system::{PresenceEvent, ShutdownEvent, TickEvent};
 use super::events::{Event, EventRow};
 use super::frame::{EventFrame, RequestFrame, ResponseFrame};
@@ -199,6 +199,7 @@ fn event_file(row: &EventRow) -> SchemaFile {
         Event::Chat => written_by_us::<ChatEvent>(&name),
         Event::SessionMessage => written_by_us::<SessionMessage>(&name),
         Event::SessionOperation => written_by_us::<SessionOperation>(&name),
+        Event::SessionTool => written_by_us::<SessionTool>(&name),
         Event::SessionsChanged => written_by_us::<SessionsChanged>(&name),
         Event::Presence => written_by_us::<PresenceEvent>(&name),
         Event::Tick => written_by_us::<TickEvent>(&name),
@@ -405,6 +406,7 @@ mod tests {
                 Event::Chat => survives::<ChatEvent>(payload),
                 Event::SessionMessage => survives::<SessionMessage>(payload),
                 Event::SessionOperation => survives::<SessionOperation>(payload),
+                Event::SessionTool => survives::<SessionTool>(payload),
                 Event::SessionsChanged => survives::<SessionsChanged>(payload),
                 Event::Health => survives::<HealthSummary>(payload),
                 Event::Tick => survives::<TickEvent>(payload),

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::http::chat_with;
 use crate::support::{Native, Puppet, PuppetRun, Served, Setup};
 
 const SESSION: &str = "agent:main:s";
@@ -258,6 +259,35 @@ async fn what_somebody_waits_for_is_never_merged_or_dropped() {
         said.contains(&("user".to_owned(), "b".to_owned())),
         "{said:?}"
     );
+}
+
+#[tokio::test]
+async fn a_call_over_http_has_a_turn_of_its_own_in_every_mode() {
+    for mode in ["steer", "collect", "followup", "interrupt"] {
+        let queue = json!({"mode": mode, "debounceMs": 50, "cap": 2, "drop": "old"});
+        let (served, mut puppet) = served(queue).await;
+        let native = served.native().await;
+        let active = busy(&native, &mut puppet).await;
+        let mut http = served.connect().await;
+        let body = r#"{"messages":[{"role":"user","content":"over http"}]}"#;
+        http.send(chat_with(&[("x-openclaw-session-key", SESSION)], body))
+            .await;
+        served.waiting(1).await;
+        send(&native, "b", None).await;
+        if mode != "interrupt" {
+            answer(active, "to a").await;
+        }
+        let mut asked = Vec::new();
+        for _ in 0..2 {
+            let next = puppet.next().await;
+            let message = next.asked().join(" and ");
+            answer(next, &format!("to {message}")).await;
+            asked.push(message);
+        }
+        asked.sort();
+        assert_eq!(asked, ["b", "over http"], "{mode}");
+        assert_eq!(http.response().await.content(), "to over http", "{mode}");
+    }
 }
 
 #[tokio::test]

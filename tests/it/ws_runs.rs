@@ -341,13 +341,15 @@ async fn tool_events_go_to_those_who_asked_and_can_show_them() {
     let capable = with(backend(), &json!({ "caps": ["tool-events"] }));
     let mut asker = Ws::connect(rig.addr, capable.clone()).await;
     let mut subscriber = Ws::connect(rig.addr, capable.clone()).await;
-    let mut bystander = Ws::connect(rig.addr, capable).await;
+    let mut bystander = Ws::connect(rig.addr, capable.clone()).await;
+    let mut lister = Ws::connect(rig.addr, capable).await;
     let mut plain = connect(rig.addr).await;
     let key = json!({ "key": "main" });
     subscriber
         .done("sessions.messages.subscribe", key.clone())
         .await;
     plain.done("sessions.messages.subscribe", key).await;
+    lister.done("sessions.subscribe", json!({})).await;
     asker.done("chat.send", send("main", "k1")).await;
     let run = puppet.next().await;
     run.yields(Event::ToolStart {
@@ -358,25 +360,41 @@ async fn tool_events_go_to_those_who_asked_and_can_show_them() {
     .await;
     run.ends().await;
     for (ws, expected) in [
-        (&mut asker, true),
-        (&mut subscriber, true),
-        (&mut bystander, false),
-        (&mut plain, false),
+        (&mut asker, Some("agent")),
+        (&mut subscriber, Some("agent")),
+        (&mut bystander, None),
+        // Who only follows the session is told of it with the session.
+        (&mut plain, Some("session.tool")),
+        (&mut lister, Some("session.tool")),
     ] {
-        let mut seen = false;
+        let mut seen = None;
         let mut numbers = Vec::new();
         loop {
             let event = ws.any_event().await;
             numbers.push(event["seq"].as_u64().unwrap());
-            seen |= event["payload"]["stream"] == "tool";
+            if event["payload"]["stream"] == "tool" {
+                check_tool(&event);
+                assert_eq!(seen.replace(event["event"].clone()), None, "told twice");
+            }
             if is_chat(&event, "final") {
                 break;
             }
         }
-        assert_eq!(seen, expected);
+        assert_eq!(seen, expected.map(Value::from));
         let gapless: Vec<_> = (numbers[0]..).take(numbers.len()).collect();
         assert_eq!(numbers, gapless);
     }
+}
+
+/// Both forms tell the same step.
+fn check_tool(event: &Value) {
+    let payload = &event["payload"];
+    assert_eq!(payload["runId"], "k1", "{event}");
+    assert_eq!(payload["sessionKey"], "agent:main:main", "{event}");
+    assert_eq!(payload["data"]["phase"], "start", "{event}");
+    assert_eq!(payload["data"]["name"], "search", "{event}");
+    let has_row = payload["session"]["key"] == "agent:main:main" && payload["kind"] == "direct";
+    assert_eq!(has_row, event["event"] == "session.tool", "{event}");
 }
 
 #[tokio::test]

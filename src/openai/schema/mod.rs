@@ -320,8 +320,11 @@ fn metrics(generator: &mut SchemaGenerator) -> Value {
         &[
             ("401", "No secret, or a wrong one."),
             ("403", "Not the scope `operator.read`."),
+            ("429", "Too many failed authentications from here."),
         ],
     );
+    let off = json!({ "description": "The page is off." });
+    responses.insert("404".to_owned(), off);
     let page = json!({ "text/plain": { "schema": { "type": "string" } } });
     let page = json!({ "description": "The page, in text format 0.0.4.", "content": page });
     responses.insert("200".to_owned(), page);

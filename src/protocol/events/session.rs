@@ -1,7 +1,7 @@
-//! The payloads of `session.message`, `sessions.changed` and `session.operation`
+//! The payloads of `session.message`, `session.tool`, `sessions.changed` and `session.operation`
 //! (`protocol-facts` §7.4, §7.5).
 //!
-//! The first two repeat the members of the session's row beside `session`, because clients read
+//! All but the last repeat the members of the session's row beside `session`, because clients read
 //! them there.
 
 use schemars::JsonSchema;
@@ -10,9 +10,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use crate::ids::{AgentId, SessionId, SessionKey, WireId};
+use crate::protocol::events::agent::ToolData;
 use crate::protocol::row::SessionRow;
 use crate::protocol::transcript::{TranscriptMessage, View, messages_of};
-use crate::run::{Entry, EntryBody};
+use crate::run::{Entry, EntryBody, RunInfo};
 
 /// `session.operation`: something that takes a while is being done to a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -138,6 +139,68 @@ impl SessionMessage {
         };
         let messages = messages_of(entry, View::LIVE);
         messages.into_iter().filter_map(event).collect()
+    }
+}
+
+/// What a run did with one of its own tools.
+#[derive(Clone, Debug)]
+pub struct ToolStep {
+    /// Position in the run, from 1.
+    pub seq: u64,
+    /// When, in wall-clock milliseconds.
+    pub ts: u64,
+    /// What it did.
+    pub data: ToolData,
+}
+
+/// A step with a tool, for those who follow the session but are not told by `agent`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionTool {
+    /// The run.
+    pub run_id: String,
+    /// Canonical key of its session.
+    pub session_key: String,
+    /// Its agent.
+    pub agent_id: String,
+    /// Position in the run, from 1.
+    pub seq: u64,
+    /// When, in wall-clock milliseconds.
+    pub ts: u64,
+    /// Always `tool`.
+    pub stream: ToolStream,
+    /// What it did.
+    pub data: ToolData,
+    /// The session as lists show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<SessionRow>>,
+    /// The members of `session` again.
+    #[serde(flatten)]
+    pub row: Map<String, Value>,
+}
+
+/// The stream of `agent` that a [`SessionTool`] repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolStream {
+    /// Tools.
+    Tool,
+}
+
+impl SessionTool {
+    /// A step of a run, with the row of its session.
+    pub fn of(info: &RunInfo, step: ToolStep, row: Option<&SessionRow>) -> Self {
+        Self {
+            run_id: info.wire_id.as_str().to_owned(),
+            session_key: info.session.as_str().to_owned(),
+            agent_id: info.agent.as_str().to_owned(),
+            seq: step.seq,
+            ts: step.ts,
+            stream: ToolStream::Tool,
+            data: step.data,
+            session: row.cloned().map(Box::new),
+            row: flattened(row, &["agentId", "runId"]),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Event {
     DevicePairResolved,
     /// `session.operation`
     SessionOperation,
+    /// `session.tool`
+    SessionTool,
 }
 
 /// How an event finds its receivers.
@@ -81,7 +83,7 @@ const fn droppable(row: EventRow) -> EventRow {
 }
 
 /// Every event, in the order of `hello-ok.features.events`.
-const EVENTS: [EventRow; 12] = [
+const EVENTS: [EventRow; 13] = [
     row(
         Event::ConnectChallenge,
         "connect.challenge",
@@ -134,6 +136,12 @@ const EVENTS: [EventRow; 12] = [
         READ,
         Delivery::Subscribed,
     )),
+    droppable(row(
+        Event::SessionTool,
+        "session.tool",
+        READ,
+        Delivery::Subscribed,
+    )),
 ];
 
 impl Event {
@@ -157,6 +165,7 @@ impl Event {
             Self::DevicePairRequested => &EVENTS[9],
             Self::DevicePairResolved => &EVENTS[10],
             Self::SessionOperation => &EVENTS[11],
+            Self::SessionTool => &EVENTS[12],
         }
     }
 

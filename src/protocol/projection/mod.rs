@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::ids::{RunId, SessionId, SessionKey};
 use crate::protocol::events::Event;
 use crate::protocol::events::agent::{AgentStream, Lifecycle, RunStatusData, ToolData, UsageData};
+use crate::protocol::events::session::ToolStep;
 use crate::protocol::methods::agent::{LIVENESS_WORKING, TERMINAL_REPLY_BYTES_MAX};
 use crate::protocol::outcome::{ErrorDetail, ErrorKind, stop_reason, timeout_phase};
 use crate::protocol::{EncodeError, EncodedEvent, FRAME_BYTES_MAX};
@@ -65,6 +66,8 @@ pub struct Projected {
     pub droppable: bool,
     /// Whether nothing of the run follows.
     pub is_last: bool,
+    /// The step with a tool, for those who are told of it in another form.
+    pub step: Option<Box<ToolStep>>,
     key_span: Range<usize>,
 }
 
@@ -362,10 +365,20 @@ impl RunProjection {
     fn push_tool(&mut self, at: Moment, data: impl FnOnce() -> ToolData) {
         self.flush(at);
         self.seq += 1;
-        let data = AgentStream::Tool(data());
-        let frame = self.encoder.agent(self.seq, at.wall_ms, &data);
+        let data = data();
+        let step = ToolStep {
+            seq: self.seq,
+            ts: at.wall_ms,
+            data: data.clone(),
+        };
+        let frame = self
+            .encoder
+            .agent(self.seq, at.wall_ms, &AgentStream::Tool(data));
         let receivers = Receivers::ToolRecipients(self.run);
         self.push(Event::Agent, frame, receivers, Kind::Tool);
+        if let Some(pushed) = self.out.back_mut().filter(|it| it.kind == Kind::Tool) {
+            pushed.step = Some(Box::new(step));
+        }
     }
 
     fn push_end(&mut self, terminal: &Terminal, at: Moment) {
@@ -473,6 +486,7 @@ impl RunProjection {
             kind,
             droppable: false,
             is_last: false,
+            step: None,
             key_span: self.encoder.key_span(event),
         });
     }

@@ -245,7 +245,12 @@ async fn tell_change(native: &Native, session: &SessionKey, agent: &AgentId, cha
     native.publish(Kind::SessionsChanged, &changed, Audience::List);
 }
 
-async fn read_row(native: &Native, session: &SessionKey, agent: &AgentId) -> Option<SessionRow> {
+/// The session as lists show it; none when it is not stored or cannot be read.
+pub(super) async fn read_row(
+    native: &Native,
+    session: &SessionKey,
+    agent: &AgentId,
+) -> Option<SessionRow> {
     let itself = &native.itself;
     let view = native
         .dispatch

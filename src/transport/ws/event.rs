@@ -21,6 +21,9 @@ pub(super) enum Audience {
     Session(SessionKey),
     /// The recipients of the run's tool events.
     Tools(SessionKey),
+    /// Those who follow the list of sessions or the messages of this one and are no recipients of
+    /// the run's tool events.
+    Watchers(SessionKey),
     /// Those who follow the list of sessions.
     List,
     /// Those who follow the list of sessions or the messages of this one.
@@ -100,6 +103,18 @@ impl Event {
             is_droppable: projected.droppable,
             sequel,
             projected: Some(Box::new(projected)),
+        }
+    }
+
+    /// A step of a run with a tool, for those who only follow its session.
+    pub(super) fn of_tool(info: &RunInfo, encoded: EncodedEvent) -> Self {
+        Self {
+            run: Some(info.wire_id.clone()),
+            ..Self::new(
+                Kind::SessionTool,
+                encoded,
+                Audience::Watchers(info.session.clone()),
+            )
         }
     }
 

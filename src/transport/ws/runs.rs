@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::AgentEntry;
 use crate::events::{Item, Log, Notice, Record, Subscription};
 use crate::ids::RunId;
+use crate::protocol::events::Event as Kind;
+use crate::protocol::events::session::SessionTool;
 use crate::protocol::projection::{Moment, ProjectedRun, RunProjection};
 use crate::shutdown::Phase;
 
+use super::changes::read_row;
 use super::event::Event;
 use super::interest::{Interest, Scope};
-use super::native::Native;
+use super::native::{Native, encode};
 
 /// Items taken from a log before what they bring about is published.
 const READY_MAX: usize = 256;
@@ -231,7 +234,7 @@ impl Projector {
         if beginning == Beginning::Now {
             self.catch_up(&mut projection);
         }
-        while self.publish(&mut projection) && self.is_followed() {
+        while self.publish(&mut projection).await && self.is_followed() {
             let pause = self.pause(&projection);
             tokio::select! {
                 biased;
@@ -321,18 +324,35 @@ impl Projector {
     }
 
     /// Puts what is ready into the feed; false after the last event of the run.
-    fn publish(&self, projection: &mut RunProjection) -> bool {
+    async fn publish(&self, projection: &mut RunProjection) -> bool {
+        let info = self.log.info();
         let mut is_last = false;
-        let events: Vec<_> = std::iter::from_fn(|| projection.poll_event())
-            .map(|projected| {
-                is_last |= projected.is_last;
-                Event::of_run(self.log.info(), projected)
-            })
-            .collect();
+        let mut row = None;
+        let mut events = Vec::new();
+        while let Some(mut projected) = projection.poll_event() {
+            is_last |= projected.is_last;
+            let step = projected.step.take();
+            events.push(Event::of_run(info, projected));
+            if let Some(step) = step.filter(|_| self.is_watched()) {
+                if row.is_none() {
+                    row = read_row(&self.native, &info.session, &info.agent).await;
+                }
+                let told = SessionTool::of(info, *step, row.as_ref());
+                let encoded = encode(Kind::SessionTool, &told);
+                events.extend(encoded.map(|encoded| Event::of_tool(info, encoded)));
+            }
+        }
         if !events.is_empty() {
             self.native.feed.publish(events);
         }
         !is_last
+    }
+
+    /// Whether anybody follows the messages of the session.
+    fn is_watched(&self) -> bool {
+        let session = &self.log.info().session;
+        let followers = &self.native.followers;
+        followers.with(|followers| followers.covers(session))
     }
 
     /// Whether anybody follows the run. When nobody does it is no longer projected, and a viewer

@@ -87,10 +87,17 @@ impl Viewer {
             }
             Audience::Tools(session) => self.wants_tools(event.run.as_ref(), session),
             Audience::List => self.follows_list,
-            Audience::Messages(session) => self.follows_list || self.sessions.contains(session),
+            Audience::Messages(session) => self.follows_messages(session),
+            Audience::Watchers(session) => {
+                self.follows_messages(session) && !self.wants_tools(event.run.as_ref(), session)
+            }
         };
         let is_known = self.caps.chat_status || !event.is_chat_status();
         is_addressed && is_known && self.may_see(event.kind)
+    }
+
+    fn follows_messages(&self, session: &SessionKey) -> bool {
+        self.follows_list || self.sessions.contains(session)
     }
 
     fn wants_tools(&self, run: Option<&WireId>, session: &SessionKey) -> bool {
@@ -275,6 +282,28 @@ mod tests {
         check(&capable, Kind::Agent, tools(), false);
         capable.follow(&session("a")).unwrap();
         check(&capable, Kind::Agent, tools(), true);
+    }
+
+    #[test]
+    fn who_follows_a_session_is_told_of_tools_once() {
+        let watched = || Audience::Watchers(session("a"));
+        let caps = Caps {
+            tool_events: true,
+            ..NO_CAPS
+        };
+        let mut plain = viewer(&["operator.read"], NO_CAPS);
+        let mut capable = viewer(&["operator.read"], caps);
+        for viewer in [&plain, &capable] {
+            check(viewer, Kind::SessionTool, watched(), false);
+        }
+        plain.follow(&session("a")).unwrap();
+        check(&plain, Kind::SessionTool, watched(), true);
+        capable.follow_list();
+        check(&capable, Kind::SessionTool, watched(), true);
+        // From here on `agent` tells it.
+        capable.follow(&session("a")).unwrap();
+        check(&capable, Kind::SessionTool, watched(), false);
+        check(&capable, Kind::Agent, Audience::Tools(session("a")), true);
     }
 
     #[test]

@@ -782,6 +782,10 @@ pub(super) const EVENTS: &[Row] = &[
         &["native_compact::the_agent_sums_its_session_up_and_goes_on_from_the_summary"],
     ),
     row(
+        "session.tool",
+        &["ws_runs::tool_events_go_to_those_who_asked_and_can_show_them"],
+    ),
+    row(
         "sessions.changed",
         &[
             "ws_runs::subscribers_see_messages_and_changes_and_others_do_not",
