@@ -37,6 +37,7 @@ mod http_runs;
 mod http_sessions;
 mod http_streams;
 mod http_vectors;
+mod many_sessions;
 mod metrics;
 mod model_agent;
 mod model_faults;
