@@ -202,3 +202,25 @@ async fn a_client_of_neither_version_is_told_and_closed() {
         assert_eq!(ws.hear().await, close);
     }
 }
+
+#[tokio::test]
+async fn messages_for_a_busy_session_are_merged_into_one_turn() {
+    let (agent, mut puppet) = Puppet::new();
+    let rig = Rig::start(RigConfig::with_agent(agent)).await;
+    let mut ws = Ws::connect(rig.addr, connect()).await;
+    ws.done("chat.send", send("a", "a")).await;
+    let active = puppet.next().await;
+    for run in ["b", "c"] {
+        ws.done("chat.send", send(run, run)).await;
+    }
+    active.says("to a").await;
+    active.ends().await;
+    let next = puppet.next().await;
+    assert_eq!(next.asked(), ["b", "c"]);
+    next.says("to both").await;
+    next.ends().await;
+    let last = ws
+        .event_where(|event| is_chat(event, "final") && event["payload"]["runId"] == "b")
+        .await;
+    assert_eq!(last["payload"]["message"]["content"][0]["text"], "to both");
+}
