@@ -33,6 +33,10 @@ const READY_MAX: usize = 256;
 /// How long an answer waits for the events it is about.
 const TOLD_MAX: Duration = Duration::from_secs(1);
 
+/// How long events of a run wait at most for the row of its session, which is then left out: a slow
+/// store must not hold back what the run says.
+const ROW_WAIT: Duration = Duration::from_millis(250);
+
 /// Time between two questions whether a run without events was accepted at all.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -335,9 +339,11 @@ impl Projector {
             events.push(Event::of_run(info, projected));
             if let Some(step) = step.filter(|_| self.is_watched()) {
                 if row.is_none() {
-                    row = read_row(&self.native, &info.session, &info.agent).await;
+                    let reading = read_row(&self.native, &info.session, &info.agent);
+                    row = Some(timeout(ROW_WAIT, reading).await.ok().flatten());
                 }
-                let told = SessionTool::of(info, *step, row.as_ref());
+                let row = row.as_ref().and_then(Option::as_ref);
+                let told = SessionTool::of(info, *step, row);
                 let encoded = encode(Kind::SessionTool, &told);
                 events.extend(encoded.map(|encoded| Event::of_tool(info, encoded)));
             }
