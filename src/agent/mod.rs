@@ -11,11 +11,15 @@ mod rng;
 pub mod sim;
 mod status;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 
 use futures_util::Stream;
+use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -90,11 +94,92 @@ pub struct RunContext {
 }
 
 /// Messages steered into a running turn; bounded by [`INBOX_MESSAGES_MAX`].
+///
+/// What an agent yields after it took a message answers that message: in the transcript it comes
+/// behind it.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    messages: Option<mpsc::Receiver<Steered>>,
+    line: Option<(mpsc::Receiver<Steered>, Arc<Taken>)>,
     /// Of the message that was taken last; those before it are stored before it is.
     last: Option<Arc<Fate>>,
+}
+
+/// The messages an agent has taken out of its inbox, for its run, which puts what was answered
+/// before into the transcript ahead of them.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// How many there were, in all.
+    total: AtomicUsize,
+    /// Of the run, which waits for the next one or for what the agent yields.
+    waker: AtomicWaker,
+    waiting: Mutex<TakenWaiting>,
+}
+
+#[derive(Debug, Default)]
+struct TakenWaiting {
+    /// Those that may not go into the transcript yet, in order.
+    fates: VecDeque<Arc<Fate>>,
+    is_closed: bool,
+}
+
+impl Taken {
+    /// How many messages were taken so far.
+    pub(crate) fn total(&self) -> usize {
+        self.total.load(Ordering::Acquire)
+    }
+
+    /// Wakes the run when the next message is taken.
+    pub(crate) fn wake_on_take(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Lets the next `count` messages go into the transcript, and waits until they are there.
+    ///
+    /// # Cancel safety
+    /// They go into the transcript all the same.
+    pub(crate) async fn place(&self, count: usize) {
+        let mut last = None;
+        {
+            let mut waiting = self.lock();
+            for _ in 0..count {
+                let Some(fate) = waiting.fates.pop_front() else {
+                    break;
+                };
+                fate.is_taken.cancel();
+                last = Some(fate);
+            }
+        }
+        if let Some(last) = last {
+            last.is_stored.cancelled().await;
+        }
+    }
+
+    /// Has the agent take no more; returns how many are left that may not go into the transcript.
+    pub(crate) fn close(&self) -> usize {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        waiting.fates.len()
+    }
+
+    /// Takes the next message that was not withdrawn.
+    fn take(&self, messages: &mut mpsc::Receiver<Steered>) -> Option<Steered> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return None;
+        }
+        let taken = std::iter::from_fn(|| messages.try_recv().ok())
+            .find(|steered| *steered.fate.taken.get_or_init(|| true))?;
+        waiting.fates.push_back(Arc::clone(&taken.fate));
+        self.total.fetch_add(1, Ordering::Release);
+        drop(waiting);
+        self.waker.wake();
+        Some(taken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TakenWaiting> {
+        // Nothing in here can panic half-way, so a poisoned lock still guards whole state.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A message steered into a running turn.
@@ -141,7 +226,7 @@ impl Offer {
         !*self.fate.taken.get_or_init(|| false)
     }
 
-    /// Waits until the agent has taken the message.
+    /// Waits until the agent has taken the message and it may go into the transcript.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -161,20 +246,25 @@ impl Inbox {
     pub fn new() -> (mpsc::Sender<Steered>, Self) {
         let (sender, messages) = mpsc::channel(INBOX_MESSAGES_MAX);
         let inbox = Self {
-            messages: Some(messages),
+            line: Some((messages, Arc::default())),
             last: None,
         };
         (sender, inbox)
     }
 
+    /// The messages that are taken out of it; nothing for an inbox that never has any.
+    pub(crate) fn taken(&self) -> Option<Arc<Taken>> {
+        self.line
+            .as_ref()
+            .map(|(_messages, taken)| Arc::clone(taken))
+    }
+
     /// Takes a message that waits, if one does; from then on the agent must answer it.
     pub fn try_take(&mut self) -> Option<Steered> {
-        let messages = self.messages.as_mut()?;
-        let taken = std::iter::from_fn(|| messages.try_recv().ok())
-            .find(|steered| *steered.fate.taken.get_or_init(|| true))?;
-        taken.fate.is_taken.cancel();
-        self.last = Some(Arc::clone(&taken.fate));
-        Some(taken)
+        let (messages, taken) = self.line.as_mut()?;
+        let steered = taken.take(messages)?;
+        self.last = Some(Arc::clone(&steered.fate));
+        Some(steered)
     }
 
     /// Waits until it is stored which messages were taken. An agent that does something for a

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::{Operation, Scope};
 use crate::ids::{RunId, WireId};
-use crate::run::{AbortCause, EntryBody, ToolCall};
+use crate::run::{AbortCause, EntryBody, PARAGRAPH, ToolCall};
 use crate::session::RunRecord;
 
 use super::resolve::owner;
@@ -79,9 +79,11 @@ impl Dispatch {
     /// What the ledger has of the answer of a run.
     pub(super) async fn stored_answer(&self, run: RunId) -> Result<StoredAnswer, DispatchError> {
         let entries = self.parts.ledger.run_entries(run).await?;
-        let mut newest_first = entries.into_iter().rev();
-        let answer = newest_first.find_map(|entry| answer(entry.body));
-        Ok(answer.unwrap_or_default())
+        let mut whole = StoredAnswer::default();
+        for part in entries.into_iter().filter_map(|entry| answer(entry.body)) {
+            whole.add(part);
+        }
+        Ok(whole)
     }
 }
 
@@ -92,6 +94,18 @@ pub(super) struct StoredAnswer {
     /// Calls of client tools.
     pub(super) calls: Vec<ToolCall>,
     pub(super) reasoning: String,
+}
+
+impl StoredAnswer {
+    /// Adds what the run answered after another message was steered in.
+    fn add(&mut self, part: Self) {
+        if !self.text.is_empty() && !part.text.is_empty() {
+            self.text.push_str(PARAGRAPH);
+        }
+        self.text.push_str(&part.text);
+        self.calls.extend(part.calls);
+        self.reasoning.push_str(&part.reasoning);
+    }
 }
 
 /// Whether the caller may know of a run of this principal: it is its own, or it may do everything.

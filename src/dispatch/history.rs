@@ -70,6 +70,7 @@ impl Dispatch {
                 if !history.entries.iter().any(is_placed) {
                     history.waiting.push(WaitingInput {
                         info: Arc::clone(info),
+                        id: None,
                         text: String::new(),
                     });
                 }
@@ -94,8 +95,9 @@ impl Dispatch {
         for waiting in &mut history.waiting {
             let run_id = waiting.info.run_id;
             let stored = open.iter().find(|run| run.record.run_id == run_id);
-            let texts = stored.into_iter().flat_map(|run| &run.input);
-            let texts = texts.filter_map(|entry| match &entry.body {
+            let input = stored.map(|run| run.input.as_slice()).unwrap_or_default();
+            waiting.id = input.first().map(|entry| entry.id);
+            let texts = input.iter().filter_map(|entry| match &entry.body {
                 EntryBody::User { text, .. } => Some(text.as_str()),
                 EntryBody::Assistant { .. }
                 | EntryBody::Tool { .. }

@@ -165,6 +165,8 @@ pub struct History {
 pub struct WaitingInput {
     /// The run.
     pub info: Arc<RunInfo>,
+    /// Id of the message; `None` for a run far back in the queue.
+    pub id: Option<EntryId>,
     /// The message; empty for a run far back in the queue.
     pub text: String,
 }

@@ -222,15 +222,21 @@ impl Log {
         self.lock().text.clone()
     }
 
+    /// The answer so far, from this many bytes on.
+    pub fn text_after(&self, bytes: usize) -> String {
+        self.lock().text.get(bytes..).unwrap_or_default().to_owned()
+    }
+
     /// Bytes of answer text so far.
     pub fn text_bytes(&self) -> usize {
         self.lock().text.len()
     }
 
-    /// Every record kept so far, in order.
-    pub fn records(&self) -> Vec<Arc<Record>> {
+    /// Every record with a sequence number above `seq` that is kept, in order.
+    pub fn records_after(&self, seq: u64) -> Vec<Arc<Record>> {
         let state = self.lock();
-        let mut all: Vec<_> = state.answer.iter().chain(&state.extra).cloned().collect();
+        let records = state.answer.iter().chain(&state.extra);
+        let mut all: Vec<_> = records.filter(|(at, _)| *at > seq).cloned().collect();
         drop(state);
         all.sort_unstable_by_key(|(seq, _)| *seq);
         all.into_iter().map(|(_, record)| record).collect()

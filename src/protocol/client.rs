@@ -127,6 +127,11 @@ pub enum ClientMode {
 }
 
 impl ClientMode {
+    /// Whether a person looks at what it shows.
+    pub const fn is_interface(self) -> bool {
+        matches!(self, Self::Ui | Self::Webchat)
+    }
+
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -11,6 +11,9 @@ use super::event::Usage;
 use super::outcome::AbortCause;
 use super::request::{Image, ToolCall};
 
+/// What stands between the parts of an answer that other messages were steered into.
+pub const PARAGRAPH: &str = "\n\n";
+
 /// One entry of a transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::agent::{AgentRef, AgentTurn, EventStream, Isolation, RunContext};
+use crate::agent::{AgentRef, AgentTurn, EventStream, Isolation, RunContext, Taken};
 use crate::error::ErrorCode;
 use crate::run::{Event, RunError};
 
@@ -62,7 +62,7 @@ impl Backends {
         context: RunContext,
     ) -> BackendStream {
         match agent.isolation() {
-            Isolation::Inline => BackendStream::inline(|| agent.run(turn, context)),
+            Isolation::Inline => BackendStream::inline(|| Stepping::start(agent, turn, context)),
             Isolation::Task => match self.handle() {
                 Some(handle) => BackendStream::spawned(&handle, Arc::clone(agent), turn, context),
                 None => BackendStream::failed("no thread is left for the agent"),
@@ -118,18 +118,27 @@ impl Drop for Backends {
     }
 }
 
-/// The events of a running backend; ends after the first failure.
+/// What a running backend does next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It yields an event.
+    Event(Event),
+    /// It took so many steered messages: what it yields from here on answers them.
+    Took(usize),
+}
+
+/// The steps of a running backend; ends after the first failure.
 pub(super) enum BackendStream {
-    Inline(EventStream),
+    Inline(Stepping),
     Spawned {
-        events: mpsc::Receiver<Result<Event, RunError>>,
+        events: mpsc::Receiver<Result<Step, RunError>>,
         task: AbortHandle,
     },
     Failed(Option<RunError>),
 }
 
 impl BackendStream {
-    fn inline(run: impl FnOnce() -> EventStream) -> Self {
+    fn inline(run: impl FnOnce() -> Stepping) -> Self {
         match std::panic::catch_unwind(AssertUnwindSafe(run)) {
             Ok(stream) => Self::Inline(stream),
             Err(_panic) => Self::Failed(Some(panicked())),
@@ -155,11 +164,11 @@ impl BackendStream {
         }
     }
 
-    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, RunError>>> {
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Step, RunError>>> {
         match self {
             Self::Inline(stream) => {
                 let polled =
-                    std::panic::catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(cx)));
+                    std::panic::catch_unwind(AssertUnwindSafe(|| stream.poll_next_unpin(cx)));
                 polled.unwrap_or_else(|_panic| {
                     *self = Self::Failed(None);
                     Poll::Ready(Some(Err(panicked())))
@@ -172,7 +181,7 @@ impl BackendStream {
 }
 
 impl Stream for BackendStream {
-    type Item = Result<Event, RunError>;
+    type Item = Result<Step, RunError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_inner(cx)
@@ -185,7 +194,8 @@ impl Drop for BackendStream {
             Self::Spawned { task, .. } => task.abort(),
             Self::Inline(stream) => {
                 // A panic while a backend is dropped must not take the run's task with it.
-                let stream = std::mem::replace(stream, Box::pin(futures_util::stream::empty()));
+                let empty = Box::pin(futures_util::stream::empty());
+                let stream = std::mem::replace(&mut stream.events, empty);
                 if std::panic::catch_unwind(AssertUnwindSafe(|| drop(stream))).is_err() {
                     tracing::error!("an agent panicked while it was dropped");
                 }
@@ -195,13 +205,79 @@ impl Drop for BackendStream {
     }
 }
 
+/// An agent's events, and among them where it took steered messages.
+pub(super) struct Stepping {
+    events: EventStream,
+    taken: Option<Arc<Taken>>,
+    /// How many messages have been told of.
+    told: usize,
+    /// What the agent yielded when it was found to have taken a message.
+    held: Option<Option<Result<Event, RunError>>>,
+}
+
+impl Stepping {
+    fn start(agent: &AgentRef, turn: AgentTurn, context: RunContext) -> Self {
+        let taken = context.inbox.taken();
+        Self {
+            events: agent.run(turn, context),
+            taken,
+            told: 0,
+            held: None,
+        }
+    }
+
+    fn has_taken(&self) -> bool {
+        self.taken
+            .as_ref()
+            .is_some_and(|taken| taken.total() > self.told)
+    }
+
+    fn took(&mut self) -> Option<Result<Step, RunError>> {
+        let total = self.taken.as_ref().map_or(0, |taken| taken.total());
+        let messages = total - self.told;
+        self.told = total;
+        Some(Ok(Step::Took(messages)))
+    }
+}
+
+impl Stream for Stepping {
+    type Item = Result<Step, RunError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(held.map(|item| item.map(Step::Event)));
+        }
+        let taken_before = self.has_taken();
+        let polled = self.events.as_mut().poll_next(cx);
+        match polled {
+            // What is ready was yielded before a message that was taken outside of this poll.
+            Poll::Ready(item) if taken_before || !self.has_taken() => {
+                Poll::Ready(item.map(|item| item.map(Step::Event)))
+            }
+            Poll::Ready(item) => {
+                self.held = Some(item);
+                Poll::Ready(self.took())
+            }
+            Poll::Pending => {
+                if let Some(taken) = &self.taken {
+                    taken.wake_on_take(cx.waker());
+                }
+                if self.has_taken() {
+                    return Poll::Ready(self.took());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
 async fn pump(
     agent: AgentRef,
     turn: AgentTurn,
     context: RunContext,
-    sender: mpsc::Sender<Result<Event, RunError>>,
+    sender: mpsc::Sender<Result<Step, RunError>>,
 ) {
-    let mut stream = agent.run(turn, context);
+    let mut stream = Stepping::start(&agent, turn, context);
     while let Some(item) = stream.next().await {
         if sender.send(item).await.is_err() {
             return;

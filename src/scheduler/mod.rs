@@ -16,6 +16,8 @@ mod recent;
 mod run_task;
 mod settle;
 #[cfg(test)]
+mod steer_tests;
+#[cfg(test)]
 mod tests;
 mod verdict;
 
@@ -362,7 +364,6 @@ impl Owner {
             submitted_at,
             session_id: None,
             life: Life::First,
-            placed: Vec::new(),
         };
         self.runs.insert(run, running);
         self.parts.tasks.spawn("run", task.work());

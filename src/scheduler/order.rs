@@ -58,10 +58,10 @@ pub struct RunLimits {
 
 impl RunLimits {
     /// How long a healthy run can hold its slot: its deadline, its backend's grace, and the commits
-    /// around it.
+    /// around it: of its start, of a part of its answer and the messages behind that, of its end.
     pub(super) fn hold(&self) -> Option<Duration> {
         self.run
-            .map(|run| run + self.abort_grace + 3 * LEDGER_WAIT_MAX)
+            .map(|run| run + self.abort_grace + 6 * LEDGER_WAIT_MAX)
     }
 }
 

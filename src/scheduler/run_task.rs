@@ -14,17 +14,17 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentTurn, Inbox, Offer, RunContext, Steered};
+use crate::agent::{AgentTurn, Inbox, Offer, RunContext, Steered, Taken};
 use crate::error::ErrorCode;
 use crate::events::{Notice, Record};
 use crate::ids::SessionId;
 use crate::run::{
     AbortCause, Conversation, Entry, EntryBody, Event, FinishReason, Message, OnDisconnect,
-    Outcome, RunError, TimeoutPhase, Turn, Usage,
+    Outcome, PARAGRAPH, RunError, TimeoutPhase, Turn, Usage,
 };
 use crate::session::{Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed};
 
-use super::backend::BackendStream;
+use super::backend::{BackendStream, Step};
 use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Life, Order, SubmitError, Submitted};
 use super::queueing::{FoldTurn, Follower, Steering};
 use super::recent::{ENTRIES_MAX, Recent};
@@ -77,8 +77,6 @@ pub(super) struct RunTask {
     pub(super) session_id: Option<SessionId>,
     /// Whether an earlier process started it already.
     pub(super) life: Life,
-    /// Its input, once that is in the transcript.
-    pub(super) placed: Vec<Entry>,
 }
 
 /// What a run has yielded, beside what is in the log.
@@ -87,6 +85,21 @@ pub(super) struct Yield {
     pub(super) started_at_ms: Option<u64>,
     pub(super) usage: Option<Usage>,
     pub(super) output_bytes: usize,
+    /// Where the part of the answer begins that is not in the transcript.
+    pub(super) part: Part,
+    /// Its input, which is in the transcript just before that part.
+    pub(super) placed: Vec<Entry>,
+    /// Whether its next text answers a message that was steered in: it begins a paragraph.
+    pub(super) begins_paragraph: bool,
+}
+
+/// A place in the log of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Part {
+    /// Bytes of text before it.
+    pub(super) text_from: usize,
+    /// Sequence number of the last record before it.
+    pub(super) after_seq: u64,
 }
 
 /// How the accept step went.
@@ -279,7 +292,7 @@ impl RunTask {
         followers: Vec<Follower>,
         yielded: &mut Yield,
     ) {
-        let turn = match self.prepare(accepted, followers).await {
+        let turn = match self.prepare(accepted, followers, yielded).await {
             Ok(turn) => turn,
             Err(error) => {
                 let outcome = self
@@ -297,9 +310,13 @@ impl RunTask {
         self.parts
             .bus
             .publish(Notice::RunStarted(Arc::clone(&self.order.log)));
+        let taken = self.inbox.taken();
         let mut stream = self.start_backend(turn);
-        let outcome = self.drive(&mut stream, yielded).await;
+        let outcome = self.drive(&mut stream, taken.as_deref(), yielded).await;
         let outcome = self.verdict.settle().map_or(outcome, Stop::outcome);
+        if let Some(taken) = &taken {
+            self.place_rest(taken, yielded).await;
+        }
         self.verdict.signal().cancel();
         let ending = end_backend(stream, self.order.limits.abort_grace);
         let (ended, ()) = tokio::join!(ending, self.settle(outcome, yielded));
@@ -318,6 +335,7 @@ impl RunTask {
         &mut self,
         accepted: Option<Accepted>,
         followers: Vec<Follower>,
+        yielded: &mut Yield,
     ) -> Result<AgentTurn, RunError> {
         let mut turn = std::mem::take(&mut self.order.turn);
         let Some(accepted) = accepted else {
@@ -338,7 +356,7 @@ impl RunTask {
         for follower in followers {
             merge(follower, &mut turn).await;
         }
-        self.placed = placed.input;
+        yielded.placed = placed.input;
         let through = placed.entries_before;
         if through > 0 {
             // The session knows the conversation: the caller's own account would double it.
@@ -429,7 +447,12 @@ impl RunTask {
     }
 
     /// Copies events into the log until the run ends by itself, by a deadline or by a stop.
-    async fn drive(&self, stream: &mut BackendStream, yielded: &mut Yield) -> Outcome {
+    async fn drive(
+        &self,
+        stream: &mut BackendStream,
+        taken: Option<&Taken>,
+        yielded: &mut Yield,
+    ) -> Outcome {
         let limits = &self.order.limits;
         let signal = self.verdict.signal();
         let mut stopped = std::pin::pin!(signal.cancelled());
@@ -444,7 +467,21 @@ impl RunTask {
                 item = stream.next() => item,
             };
             let event = match item {
-                Some(Ok(event)) => event,
+                Some(Ok(Step::Event(event))) => event,
+                Some(Ok(Step::Took(messages))) => {
+                    if let Err(error) = self.commit_part(yielded).await {
+                        return Outcome::Error(store_failed(&error));
+                    }
+                    let placed = taken.map(|taken| taken.place(messages));
+                    tokio::select! {
+                        biased;
+                        () = &mut stopped => return Outcome::Interrupted,
+                        phase = watch.as_mut().expired() => return Outcome::TimedOut(phase),
+                        () = some_or_nothing(placed) => {}
+                    }
+                    watch.as_mut().touch();
+                    continue;
+                }
                 Some(Err(error)) => return Outcome::Error(error),
                 None => return Outcome::Error(unfinished()),
             };
@@ -458,6 +495,20 @@ impl RunTask {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Lets the messages the agent took and did not answer any more into the transcript, behind
+    /// what it said before.
+    async fn place_rest(&self, taken: &Taken, yielded: &mut Yield) {
+        let left = taken.close();
+        if left == 0 {
+            return;
+        }
+        if let Err(error) = self.commit_part(yielded).await {
+            // The end of the run takes this part along.
+            store_failed(&error);
+        }
+        timeout(LEDGER_WAIT_MAX, taken.place(left)).await.ok();
     }
 
     /// Puts one event into the log; returns the end if it is one.
@@ -483,7 +534,13 @@ impl RunTask {
             )));
         }
         match event {
-            Event::Text(text) => log.append_text(&text),
+            Event::Text(text) => {
+                if !text.is_empty() && std::mem::take(&mut yielded.begins_paragraph) {
+                    log.append_text(PARAGRAPH);
+                    yielded.part.text_from = log.text_bytes();
+                }
+                log.append_text(&text);
+            }
             Event::Usage(usage) => {
                 yielded.usage = Some(usage);
                 log.append(Record::Event(Event::Usage(usage)));
@@ -632,7 +689,7 @@ async fn end_backend(mut stream: BackendStream, grace: Duration) -> bool {
         // A backend that floods must not keep the deadline from being looked at.
         for item in 1_u32.. {
             match stream.next().await {
-                Some(Ok(Event::Finished(_)) | Err(_)) | None => return,
+                Some(Ok(Step::Event(Event::Finished(_))) | Err(_)) | None => return,
                 Some(Ok(_)) if item % EVENTS_PER_TURN == 0 => tokio::task::yield_now().await,
                 Some(Ok(_)) => {}
             }
@@ -641,7 +698,8 @@ async fn end_backend(mut stream: BackendStream, grace: Duration) -> bool {
     timeout(grace, ended).await.is_ok()
 }
 
-async fn bounded<T>(
+/// An operation of the ledger that takes no longer than [`LEDGER_WAIT_MAX`].
+pub(super) async fn bounded<T>(
     operation: impl Future<Output = Result<T, LedgerError>>,
 ) -> Result<T, LedgerError> {
     match timeout(LEDGER_WAIT_MAX, operation).await {
@@ -656,6 +714,12 @@ pub(super) fn store_failed(error: &LedgerError) -> RunError {
         ErrorCode::StoreFailed,
         "the conversation could not be stored",
     )
+}
+
+async fn some_or_nothing(future: Option<impl Future<Output = ()>>) {
+    if let Some(future) = future {
+        future.await;
+    }
 }
 
 fn unfinished() -> RunError {

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::events::{Notice, Record};
 use crate::ids::EntryId;
 use crate::run::{Abort, Entry, EntryBody, Event, Outcome, Storage, Terminal, ToolCall};
-use crate::session::{EndRun, LedgerError, NewEntry};
+use crate::session::{AppendAnswer, EndRun, LedgerError, NewEntry};
 
-use super::order::LEDGER_WAIT_MAX;
-use super::run_task::{RunTask, Yield, stop_reason, store_failed};
+use super::run_task::{Part, RunTask, Yield, bounded, stop_reason, store_failed};
 
 impl RunTask {
     /// Commits the end of the run, closes its log and tells watchers. If the commit fails the run
@@ -25,39 +24,61 @@ impl RunTask {
         };
         match self.order.info.storage {
             Storage::Ephemeral => {}
-            Storage::Stored => match self.commit(&terminal).await {
-                Ok(entries) => self.announce(entries),
+            Storage::Stored => match self.commit(&terminal, yielded.part).await {
+                Ok(entries) => self.announce(&yielded.placed, entries),
                 Err(error) => {
                     terminal.outcome = Outcome::Error(store_failed(&error));
                     // The store may accept the failure where it refused the answer.
-                    self.commit(&terminal).await.ok();
+                    self.commit(&terminal, yielded.part).await.ok();
                 }
             },
         }
         self.tell(terminal);
     }
 
-    async fn commit(&self, terminal: &Terminal) -> Result<Vec<Entry>, LedgerError> {
+    /// Puts what was answered so far into the transcript, ahead of the messages the agent took.
+    pub(super) async fn commit_part(&self, yielded: &mut Yield) -> Result<(), LedgerError> {
+        let bodies = self.said_since(yielded.part, None);
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        let at_ms = self.parts.clock.now_ms();
+        let answer = AppendAnswer {
+            lease: self.parts.ledger.lease(),
+            run_id: self.order.info.run_id,
+            entries: self.new_entries(bodies, at_ms),
+            at_ms,
+        };
+        let entries = bounded(self.parts.ledger.append_answer(answer)).await?;
+        let placed = std::mem::take(&mut yielded.placed);
+        self.announce(&placed, entries);
+        let log = &self.order.log;
+        yielded.part = Part {
+            text_from: log.text_bytes(),
+            after_seq: log.last_seq(),
+        };
+        yielded.begins_paragraph = yielded.part.text_from > 0;
+        Ok(())
+    }
+
+    async fn commit(&self, terminal: &Terminal, part: Part) -> Result<Vec<Entry>, LedgerError> {
         let info = &self.order.info;
         let end = EndRun {
             lease: self.parts.ledger.lease(),
             run_id: info.run_id,
             session: info.session.clone(),
-            entries: self.entries(terminal),
+            entries: self.new_entries(self.said_since(part, Some(terminal)), terminal.ended_at_ms),
             terminal: terminal.clone(),
         };
-        match timeout(LEDGER_WAIT_MAX, self.parts.ledger.end_run(end)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(LedgerError::Busy),
-        }
+        bounded(self.parts.ledger.end_run(end)).await
     }
 
-    fn announce(&self, entries: Vec<Entry>) {
+    fn announce(&self, placed: &[Entry], entries: Vec<Entry>) {
         let info = &self.order.info;
         let Some(session_id) = self.session_id else {
             return;
         };
-        self.recent.append(session_id, [&self.placed, &entries]);
+        self.recent.append(session_id, [placed, &entries]);
         for entry in entries {
             self.parts.bus.publish(Notice::Message {
                 session: info.session.clone(),
@@ -91,36 +112,37 @@ impl RunTask {
             .publish(Notice::RunEnded(Arc::clone(&self.order.log)));
     }
 
-    /// What the transcript keeps of the answer: finished tools, then the text.
-    fn entries(&self, terminal: &Terminal) -> Vec<NewEntry> {
-        let answer = Answer::read(&self.order.log.records());
-        let text = self.order.log.text();
-        let failed = matches!(terminal.outcome, Outcome::Error(_));
+    /// What the transcript keeps of the answer from `part` on: finished tools, then the text. The
+    /// terminal is that of the run, once it has ended.
+    fn said_since(&self, part: Part, terminal: Option<&Terminal>) -> Vec<EntryBody> {
+        let log = &self.order.log;
+        let answer = Answer::read(&log.records_after(part.after_seq));
+        let text = log.text_after(part.text_from);
+        let outcome = terminal.map(|terminal| &terminal.outcome);
+        let failed = matches!(outcome, Some(Outcome::Error(_)));
         let mut bodies = answer.tools;
         if !text.is_empty() || !answer.calls.is_empty() || failed {
             bodies.push(EntryBody::Assistant {
                 text,
                 reasoning: answer.reasoning,
                 tool_calls: answer.calls,
-                stop_reason: stop_reason(&terminal.outcome).into(),
-                usage: terminal.usage,
+                stop_reason: outcome.map_or("stop", stop_reason).into(),
+                usage: terminal.and_then(|terminal| terminal.usage),
                 model: Some(self.order.agent.model()),
-                abort: abort(&terminal.outcome),
-                error: error_text(&terminal.outcome),
+                abort: outcome.and_then(abort),
+                error: outcome.and_then(error_text),
             });
         }
         bodies
-            .into_iter()
-            .map(|body| self.new_entry(body, terminal.ended_at_ms))
-            .collect()
     }
 
-    fn new_entry(&self, body: EntryBody, at_ms: u64) -> NewEntry {
-        NewEntry {
+    fn new_entries(&self, bodies: Vec<EntryBody>, at_ms: u64) -> Vec<NewEntry> {
+        let entries = bodies.into_iter().map(|body| NewEntry {
             id: EntryId::from_uuid(self.parts.ids.ordered(at_ms)),
             body,
             at_ms,
-        }
+        });
+        entries.collect()
     }
 }
 

@@ -254,6 +254,19 @@ impl NewEntry {
     }
 }
 
+/// What is written of an answer before its run ends.
+#[derive(Clone, Debug)]
+pub struct AppendAnswer {
+    /// Right to write.
+    pub lease: Lease,
+    /// The run.
+    pub run_id: RunId,
+    /// Assistant blocks to append; skipped when the session was reset meanwhile.
+    pub entries: Vec<NewEntry>,
+    /// Wall-clock milliseconds.
+    pub at_ms: u64,
+}
+
 /// What is written when a run ends, in one step.
 #[derive(Clone, Debug)]
 pub struct EndRun {
@@ -439,6 +452,12 @@ pub trait Ledger: DeviceStore + fmt::Debug {
         run_id: RunId,
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>>;
+
+    /// Appends what a run has answered so far, before it is handed another message; what it answers
+    /// from then on is appended by [`Ledger::end_run`]. Returns what was appended, with positions;
+    /// nothing is written for a run that has not started or has ended.
+    fn append_answer(&self, answer: AppendAnswer)
+    -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
 
     /// Ends a run: input that was never placed, assistant blocks, terminal and session counters in
     /// one commit. Returns what was appended, with positions; for a run that has ended already

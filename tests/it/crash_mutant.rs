@@ -15,9 +15,9 @@ use clawport::Gateway;
 use clawport::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use clawport::internals::session::sqlite::{OpenOptions, SqliteLedger};
 use clawport::internals::session::{
-    Accepted, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage, EntryRange,
-    IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, PutDevice, Retention,
-    RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
+    Accepted, AppendAnswer, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage,
+    EntryRange, IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, PutDevice,
+    Retention, RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
 };
 use clawport::run::Entry;
 use futures_util::FutureExt;
@@ -145,6 +145,17 @@ impl Ledger for Early {
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
         self.inner.restart_run(lease, run_id, at_ms)
+    }
+
+    fn append_answer(
+        &self,
+        answer: AppendAnswer,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        let append = async move {
+            self.committed(answer.run_id).await;
+            self.inner.append_answer(answer).await
+        };
+        append.boxed()
     }
 
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {

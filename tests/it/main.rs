@@ -10,6 +10,7 @@
     reason = "tests fail by panicking and may use what production code may not"
 )]
 
+mod acknowledgements;
 mod authorization;
 mod cli_chat;
 mod cli_commands;

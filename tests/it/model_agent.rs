@@ -286,7 +286,7 @@ async fn steered_messages_are_asked_in_the_same_run() {
     steer.try_send(steered("TWO")).unwrap();
     steer.try_send(steered("THREE")).unwrap();
     let answer = read(agent_at(&upstream).run(turn("ONE"), context)).await;
-    assert_eq!(answer.text(), "one\n\ntwo and three");
+    assert_eq!(answer.text(), "onetwo and three");
     let usage = answer.usage.unwrap();
     assert_eq!((usage.input, usage.output, usage.total()), (20, 4, 24));
     assert_eq!(answer.finish, Some(FinishReason::Stop));

@@ -43,10 +43,15 @@ async fn pending(native: &Native) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let items = items.iter().inspect(|item| {
         assert_eq!(item["state"], "queued");
+        let message = &item["message"];
+        assert_eq!(message["role"], "user");
         assert!(item["acceptedAt"].is_u64());
+        assert_eq!(message["timestamp"], item["acceptedAt"]);
+        let id = format!("pending:{}", text(&item["id"]));
+        assert_eq!(message["__openclaw"], json!({ "id": id }));
     });
     items
-        .map(|item| (text(&item["runId"]), text(&item["message"])))
+        .map(|item| (text(&item["runId"]), text(&item["message"]["content"])))
         .collect()
 }
 
@@ -89,6 +94,36 @@ async fn messages_that_wait_are_shown_and_run_one_after_the_other() {
     assert_eq!(pending(&native).await, []);
     answers(&last, "done").await;
     native.end("r4").await;
+}
+
+#[tokio::test]
+async fn a_steered_turn_reads_message_answer_message_answer() {
+    let echo = json!({"agents": {"defaults": {"model": "sim/echo?tps=20"}}});
+    let served = Served::start(echo.clone()).await;
+    let mut native = served.native().await;
+    queued(&native, "r1", "steer").await;
+    native.delta("r1").await;
+    queued(&native, "r2", "steer").await;
+    let taken = native.end("r2").await;
+    assert_eq!((taken.state(), &*taken.text()), ("final", ""));
+    assert_eq!(native.end("r1").await.text(), "ask r1\n\nask r2");
+    let said = |role: &str, text: &str| (role.to_owned(), text.to_owned());
+    let expected = [
+        said("user", "ask r1"),
+        said("assistant", "ask r1"),
+        said("user", "ask r2"),
+        said("assistant", "ask r2"),
+    ];
+    assert_eq!(native.history("main").await, expected);
+    drop(native);
+
+    // The whole answer is known after a restart, too.
+    let state = served.stop().await;
+    let served = Setup::new(echo).over(state).start().await;
+    let native = served.native().await;
+    let run = native.call("runs.get", json!({"runId": "r1"})).await;
+    assert_eq!(run["text"], "ask r1\n\nask r2", "{run}");
+    assert_eq!(native.history("main").await, expected);
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use clawport::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use clawport::internals::session::memory::MemoryLedger;
 use clawport::internals::session::{
-    BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage, EntryRange,
-    IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, PutDevice, Retention,
-    RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
+    AppendAnswer, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage,
+    EntryRange, IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, PutDevice,
+    Retention, RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
 };
 use clawport::run::Entry;
 use futures_util::FutureExt;
@@ -109,6 +109,13 @@ impl Ledger for SimLedger {
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
         self.write(move || self.inner.restart_run(lease, run_id, at_ms))
+    }
+
+    fn append_answer(
+        &self,
+        answer: AppendAnswer,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.write(move || self.inner.append_answer(answer))
     }
 
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {

@@ -33,8 +33,6 @@ pub(super) struct Reading {
     whole: BytesMut,
     events: VecDeque<Event>,
     text: String,
-    /// Whether the answer follows another one: then its text begins after a blank line.
-    joins: bool,
     calls: Calls,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
@@ -59,8 +57,8 @@ struct Silence {
 }
 
 impl Reading {
-    /// Reads an answer that may be silent for `idle`; `joins` when it follows text.
-    pub(super) fn new(opened: Opened, idle: Duration, run: RunId, joins: bool) -> Self {
+    /// Reads an answer that may be silent for `idle`.
+    pub(super) fn new(opened: Opened, idle: Duration, run: RunId) -> Self {
         let mut reading = Self {
             body: opened.body,
             framing: opened.framing,
@@ -68,7 +66,6 @@ impl Reading {
             whole: BytesMut::new(),
             events: VecDeque::new(),
             text: String::new(),
-            joins,
             calls: Calls::new(run),
             finish: None,
             usage: None,
@@ -220,9 +217,6 @@ impl Reading {
         }
         let spoken = [delta.content.as_ref(), delta.refusal.as_ref()];
         for text in spoken.into_iter().flatten().filter_map(|text| text.some()) {
-            if std::mem::take(&mut self.joins) {
-                self.events.push_back(Event::Text("\n\n".to_owned()));
-            }
             self.text.push_str(text);
             self.events.push_back(Event::Text(text.to_owned()));
         }

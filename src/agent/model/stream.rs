@@ -49,8 +49,6 @@ struct Run<C> {
     usage: Option<Usage>,
     /// Position of the endpoint that answers.
     endpoint: usize,
-    /// Whether text was yielded.
-    has_text: bool,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> ModelStream<C> {
@@ -69,7 +67,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> ModelStream<C> {
             context,
             usage: None,
             endpoint: 0,
-            has_text: false,
         });
         Self {
             state: State::Opening(open(run)),
@@ -174,7 +171,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> ModelStream<C> {
         let (body, text, usage, finish) = reading.close();
         run.client.finish(body);
         run.add_usage(usage);
-        run.has_text |= !text.is_empty();
         // A client that was asked to run its tools answers next, not the model.
         self.state = if finish != FinishReason::ToolCalls && run.take_steered(text) {
             State::Opening(open(run))
@@ -189,7 +185,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Run<C> {
     fn reading(&self, opened: Opened) -> Reading {
         let timeouts = self.config.endpoints.get(self.endpoint).map(|e| e.timeouts);
         let idle = timeouts.unwrap_or_default().idle;
-        Reading::new(opened, idle, self.context.run_id, self.has_text)
+        Reading::new(opened, idle, self.context.run_id)
     }
 
     fn failed(&self, error: &CallError) -> RunError {

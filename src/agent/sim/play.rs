@@ -41,8 +41,6 @@ pub(super) struct Play {
     stops: Vec<String>,
     cut: Option<Cut>,
     used: Used,
-    /// Where the answers to steered messages begin: after a blank line.
-    joins: bool,
     conversation: Conversation,
     inbox: Inbox,
     waiting: Waiting,
@@ -121,7 +119,6 @@ impl Play {
             stage: Stage::Steps,
             saying: None,
             chunk: None,
-            joins: false,
             inbox,
             waiting: Waiting::new(cancel),
         };
@@ -244,11 +241,6 @@ impl Play {
     }
 
     fn say(&mut self, text: String, is_reasoning: bool) {
-        let text = if !is_reasoning && std::mem::take(&mut self.joins) {
-            format!("\n\n{text}")
-        } else {
-            text
-        };
         self.saying = Some(Saying {
             text: self.stopped(text, is_reasoning),
             at: 0,
@@ -354,7 +346,6 @@ impl Play {
         let answered = answered.into_iter().filter(|m| m.role == Role::User);
         self.conversation.steered.extend(answered.map(|m| m.text));
         self.conversation.turn.turn.current = vec![message];
-        self.joins = self.used.output > 0;
         let plan = self.plan();
         self.follow(plan);
     }

@@ -248,6 +248,16 @@ pub(super) fn end(ledger: &dyn Ledger, number: u32, name: &str, answer: &[&str])
     }
 }
 
+pub(super) fn answer(ledger: &dyn Ledger, number: u32, texts: &[&str]) -> AppendAnswer {
+    let at_ms = 4_000 + u64::from(number);
+    AppendAnswer {
+        lease: ledger.lease(),
+        run_id: run_id(number),
+        entries: texts.iter().map(|text| assistant(text, at_ms)).collect(),
+        at_ms,
+    }
+}
+
 pub(super) fn target(ledger: &dyn Ledger, name: &str, number: u32) -> SessionTarget {
     SessionTarget {
         lease: ledger.lease(),

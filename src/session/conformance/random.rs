@@ -16,6 +16,7 @@ enum Step {
     },
     Start(u8),
     Restart(u8),
+    Answer(u8),
     End {
         run: u8,
         answers: u8,
@@ -56,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         4 => (0..20_u8).prop_map(Step::Start),
         2 => (0..20_u8).prop_map(Step::Restart),
+        3 => (0..20_u8).prop_map(Step::Answer),
         6 => (0..20_u8, 0..3_u8, any::<bool>()).prop_map(|(run, answers, interrupted)| {
             Step::End { run, answers, interrupted }
         }),
@@ -115,6 +117,15 @@ impl Player<'_> {
                     .restart_run(lease, run_id(u32::from(*run)), self.now_ms)
                     .await,
             ),
+            Step::Answer(run) => {
+                let text = format!("part {number}");
+                let answer = AppendAnswer {
+                    lease,
+                    at_ms: self.now_ms,
+                    ..answer(ledger, u32::from(*run), &[&text])
+                };
+                told(ledger.append_answer(answer).await)
+            }
             Step::End {
                 run,
                 answers,

@@ -16,6 +16,7 @@ against_every_ledger! {
     the_newest_run_of_a_wire_id_is_found
     open_runs_are_told_apart_by_session
     a_run_has_its_own_entries
+    an_answer_can_be_appended_in_parts_while_its_run_is_active
     an_older_lease_cannot_write
     a_session_that_changed_is_not_written_to
     a_restart_finds_what_was_left_open
@@ -372,6 +373,72 @@ async fn open_runs_are_told_apart_by_session(bed: impl Bed) {
     assert_eq!(open("b", 9).await, [run_id(2)]);
     assert_eq!(open("none", 9).await, []);
     assert_eq!(ledger.open_runs(9).await.unwrap().len(), 3);
+}
+
+async fn an_answer_can_be_appended_in_parts_while_its_run_is_active(bed: impl Bed) {
+    let ledger = bed.ledger();
+    ledger
+        .begin_run(begin(&*ledger, 1, "a", "first"))
+        .await
+        .unwrap();
+    ledger
+        .begin_run(queue(&*ledger, 2, "a", "second"))
+        .await
+        .unwrap();
+    // A run that has not started has no answer.
+    let none = ledger.append_answer(answer(&*ledger, 2, &["no"])).await;
+    assert_eq!(none.unwrap(), []);
+    let part = ledger.append_answer(answer(&*ledger, 1, &["one"])).await;
+    let part = part.unwrap();
+    assert_eq!(texts(&part), [(2, "one")]);
+    assert_eq!(
+        (part[0].run, &part[0].wire_id),
+        (Some(run_id(1)), &Some(wire("wire-1")))
+    );
+    ledger.end_run(end(&*ledger, 2, "a", &[])).await.unwrap();
+    assert_eq!(
+        texts(&ledger.run_entries(run_id(1)).await.unwrap()),
+        [(1, "first"), (2, "one")]
+    );
+    ledger
+        .end_run(end(&*ledger, 1, "a", &["two"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&transcript(&*ledger, "a").await),
+        [(1, "first"), (2, "one"), (3, "second"), (4, "two")]
+    );
+    assert_eq!(
+        texts(&ledger.run_entries(run_id(1)).await.unwrap()),
+        [(1, "first"), (2, "one"), (4, "two")]
+    );
+    let session = ledger.session(key("a")).await.unwrap().unwrap();
+    assert_eq!((session.entries, session.updated_at_ms), (4, 5_001));
+
+    // Nothing comes behind the end of a run, or into another transcript.
+    let none = ledger.append_answer(answer(&*ledger, 1, &["late"])).await;
+    assert_eq!(none.unwrap(), []);
+    ledger
+        .begin_run(begin(&*ledger, 3, "a", "third"))
+        .await
+        .unwrap();
+    ledger
+        .reset_session(target(&*ledger, "a", 9))
+        .await
+        .unwrap();
+    let none = ledger.append_answer(answer(&*ledger, 3, &["old"])).await;
+    assert_eq!(none.unwrap(), []);
+    assert_eq!(transcript(&*ledger, "a").await, []);
+    let unknown = ledger.append_answer(answer(&*ledger, 9, &["x"])).await;
+    assert!(matches!(unknown, Err(LedgerError::NotFound)));
+    let stale = AppendAnswer {
+        lease: Lease { epoch: 0 },
+        ..answer(&*ledger, 3, &["x"])
+    };
+    assert!(matches!(
+        ledger.append_answer(stale).await,
+        Err(LedgerError::Fenced { .. })
+    ));
 }
 
 async fn a_run_has_its_own_entries(bed: impl Bed) {

@@ -16,9 +16,9 @@ use crate::run::Entry;
 
 use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
 use super::ledger::{
-    BeginRun, Begun, EndRun, EntryPage, EntryRange, Fault, IdempotencyScope, Lease, Ledger,
-    LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage, SessionPatch,
-    SessionQuery, SessionRecord, SessionTarget,
+    AppendAnswer, BeginRun, Begun, EndRun, EntryPage, EntryRange, Fault, IdempotencyScope, Lease,
+    Ledger, LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage,
+    SessionPatch, SessionQuery, SessionRecord, SessionTarget,
 };
 use state::State;
 
@@ -138,6 +138,13 @@ impl Ledger for MemoryLedger {
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
         self.write(move |state| state.restart_run(lease, run_id, at_ms))
+    }
+
+    fn append_answer(
+        &self,
+        answer: AppendAnswer,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.write(move |state| state.append_answer(answer))
     }
 
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {

@@ -3,8 +3,8 @@
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
 use crate::run::{Entry, Terminal};
 use crate::session::ledger::{
-    Accepted, BeginRun, Begun, EndRun, IdempotencyScope, LastRun, Lease, LedgerError, NewEntry,
-    NewRun, OpenRun, Placed, RunRecord, SessionTarget,
+    Accepted, AppendAnswer, BeginRun, Begun, EndRun, IdempotencyScope, LastRun, Lease, LedgerError,
+    NewEntry, NewRun, OpenRun, Placed, RunRecord, SessionTarget,
 };
 use crate::session::rules::{fence, key_kept_until};
 
@@ -151,6 +151,26 @@ impl State {
             session.record.updated_at_ms = at_ms;
         }
         Ok(placed)
+    }
+
+    pub(super) fn append_answer(
+        &mut self,
+        answer: AppendAnswer,
+    ) -> Result<Vec<Entry>, LedgerError> {
+        let run = self.run(answer.run_id).ok_or(LedgerError::NotFound)?;
+        let is_active = matches!(run.input, Input::Placed(_)) && run.record.terminal.is_none();
+        let (number, record) = (run.session, run.record.clone());
+        let Some(session) = self.live_session(number, &record.session) else {
+            return Ok(Vec::new());
+        };
+        fence(answer.lease, session.epoch)?;
+        if !is_active || session.record.session_id != record.session_id {
+            return Ok(Vec::new());
+        }
+        session.stamp(answer.lease)?;
+        session.record.updated_at_ms = answer.at_ms;
+        let origin = (record.run_id, record.wire_id);
+        Ok(self.write_entries(&record.session, answer.entries, Some(&origin)))
     }
 
     pub(super) fn end_run(&mut self, end: EndRun) -> Result<Vec<Entry>, LedgerError> {

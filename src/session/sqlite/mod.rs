@@ -42,9 +42,9 @@ use crate::run::Entry;
 
 use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
 use super::ledger::{
-    Accepted, BeginRun, Begun, EndRun, EntryPage, EntryRange, IdempotencyScope, Lease, Ledger,
-    LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage, SessionPatch,
-    SessionQuery, SessionRecord, SessionTarget, StoreConfig,
+    Accepted, AppendAnswer, BeginRun, Begun, EndRun, EntryPage, EntryRange, IdempotencyScope,
+    Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage,
+    SessionPatch, SessionQuery, SessionRecord, SessionTarget, StoreConfig,
 };
 use fault::StepError;
 use queue::{Purpose, Queue, Refusal};
@@ -183,6 +183,21 @@ impl SqliteLedger {
         })
     }
 
+    async fn answer(&self, answer: AppendAnswer) -> Result<Vec<Entry>, LedgerError> {
+        let step = runs::Answer {
+            lease: answer.lease,
+            run_id: answer.run_id,
+            drafts: Draft::all(&answer.entries)?,
+            at_ms: answer.at_ms,
+        };
+        let step = move |tx: &Tx<'_>| runs::answer(tx, &step);
+        let Some((first, wire_id)) = self.write(Purpose::Settle, step).await? else {
+            return Ok(Vec::new());
+        };
+        let origin = (answer.run_id, wire_id);
+        Ok(at_positions(answer.entries, first, &origin))
+    }
+
     async fn settle(&self, end: EndRun) -> Result<Vec<Entry>, LedgerError> {
         let run_id = end.run_id;
         let step = runs::End {
@@ -316,6 +331,13 @@ impl Ledger for SqliteLedger {
     ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
         self.place(move |tx| runs::restart(tx, lease, run_id, at_ms))
             .boxed()
+    }
+
+    fn append_answer(
+        &self,
+        answer: AppendAnswer,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.answer(answer).boxed()
     }
 
     fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {

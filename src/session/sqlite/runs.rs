@@ -298,6 +298,38 @@ pub(super) fn restart(
     Ok(placed)
 }
 
+/// [`crate::session::ledger::AppendAnswer`], its entries already text.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) lease: Lease,
+    pub(super) run_id: RunId,
+    pub(super) drafts: Vec<Draft>,
+    pub(super) at_ms: u64,
+}
+
+/// Appends part of an answer; returns where it begins, and whose it is. Nothing is appended unless
+/// the run is active and its transcript still the session's.
+pub(super) fn answer(tx: &Tx<'_>, answer: &Answer) -> Result<Option<(u64, WireId)>, StepError> {
+    let run = Current::find(tx.conn, answer.run_id)?;
+    let head = Head::by_number(tx.conn, run.session)?;
+    if let Some(head) = &head {
+        head.check(answer.lease, None)?;
+    }
+    let is_active = run.first_n.is_some() && !run.is_ended;
+    let head = head.filter(|head| is_active && head.transcript == run.transcript);
+    let Some(mut head) = head else {
+        return Ok(None);
+    };
+    let first = head.entries.saturating_add(1);
+    head.append(tx.conn, &answer.drafts, Some((answer.run_id, &run.wire_id)))?;
+    head.touch(tx.conn, answer.lease, answer.at_ms)?;
+    let mut update = tx
+        .conn
+        .prepare_cached("UPDATE run SET last_n = ?2 WHERE id = ?1")?;
+    update.execute(params![run.row, int(head.entries)])?;
+    Ok(Some((first, run.wire_id)))
+}
+
 /// [`crate::session::ledger::EndRun`], its entries already text.
 #[derive(Debug)]
 pub(super) struct End {

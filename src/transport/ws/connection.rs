@@ -47,6 +47,9 @@ const HIGH_WATER_BYTES: usize = 64 * 1024;
 /// Events taken from the feed at once.
 const BATCH_MAX: usize = 64;
 
+/// Answers that may wait behind the end of a run; then no other request is finished.
+const LATE_MAX: usize = 32;
+
 /// How long a peer may take to answer a close frame (`protocol-facts` §1.5).
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -114,6 +117,8 @@ pub(super) struct Open {
     cursor: Cursor<Event>,
     /// Events taken from the feed and not handed on yet.
     batch: VecDeque<Arc<Event>>,
+    /// Answers that wait behind the end of a run, which was acknowledged only just now.
+    late: VecDeque<Done>,
     /// Whether the peer is so far behind that it loses what may be lost.
     is_shedding: bool,
     /// Whether it was told the goodbye; what has been answered still goes out.
@@ -226,10 +231,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     Output::Close(close) => return Some(End::Close(close)),
                 }
             }
-            if !self.hand_on() && !self.leave() {
+            if !self.hand_on() && !self.finish_late() && !self.leave() {
                 return None;
             }
         }
+    }
+
+    /// Sends an answer that waited behind the end of a run; whether there was one.
+    fn finish_late(&mut self) -> bool {
+        let Stage::Open(open) = &mut self.stage else {
+            return false;
+        };
+        if open.late.is_empty() || open.holds_end() {
+            return false;
+        }
+        let late = open.late.pop_front();
+        if open.late.is_empty() {
+            // An idle connection keeps no buffer.
+            open.late = VecDeque::new();
+        }
+        late.map(|done| self.finish_request(done)).is_some()
     }
 
     /// Closes a connection that was told the goodbye, behind the answers there are by then; whether
@@ -329,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     biased;
                     close = handle.asked() => Step::Asked(close),
                     () = timer.fired() => Step::Timer,
-                    done = open.requests.next() => Step::Done(done),
+                    done = open.requests.next(), if open.late.len() < LATE_MAX => Step::Done(done),
                     turn = socket.turn(may_read) => Step::Turn(turn),
                     step = news(&mut open.cursor, is_empty, has_room) => step,
                 }
@@ -339,13 +360,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     fn next_deadline(&mut self) -> Option<Instant> {
         let handshake = self.machine.poll_timeout().map(Instant::from_std);
-        let keepalive = match &self.stage {
-            Stage::Handshake(_) => None,
-            Stage::Open(open) => Some(open.keepalive.deadline()),
+        let outbox = self.socket.outbox();
+        let (keepalive, end) = match &mut self.stage {
+            Stage::Handshake(_) => (None, None),
+            Stage::Open(open) => {
+                let end = open.requests.next_end(outbox);
+                (Some(open.keepalive.deadline()), end)
+            }
         };
-        let timeout = self.native.config.write_timeout;
-        let stall = self.socket.outbox().stall_deadline(timeout);
-        [handshake, keepalive, stall].into_iter().flatten().min()
+        let stall = outbox.stall_deadline(self.native.config.write_timeout);
+        [handshake, keepalive, end, stall]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn handle(&mut self, step: Step) -> Option<End> {
@@ -374,6 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let Stage::Open(open) = &mut self.stage else {
             return None;
         };
+        open.requests.handle_timeout(now);
         let may_read = open.requests.has_room();
         match open.keepalive.handle_timeout(now, may_read) {
             keepalive::Action::None => {}
@@ -481,6 +509,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             follows: Vec::new(),
             cursor,
             batch: VecDeque::new(),
+            late: VecDeque::new(),
             is_shedding: false,
             is_leaving: false,
             keepalive: Keepalive::new(native.config.ping_interval, Instant::now()),
@@ -493,6 +522,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     fn finish_request(&mut self, done: Done) {
         // What happened before the answer was made is told before it.
         while self.hand_on() {}
+        if let Stage::Open(open) = &mut self.stage
+            && open.holds_end()
+            && !matches!(done.after, After::Attempted(_))
+        {
+            open.late.push_back(done);
+            return;
+        }
         self.machine.handle_reply(done.reply);
         let Stage::Open(open) = &mut self.stage else {
             return;
@@ -564,7 +600,7 @@ impl Open {
             run.is_some_and(|run| self.requests.holds(run))
         };
         // What comes behind a held event waits too: the order of the feed is kept.
-        if self.batch.front().is_none_or(is_held) {
+        if self.batch.front().is_none_or(is_held) || self.holds_end() {
             return None;
         }
         let event = self.batch.pop_front();
@@ -573,6 +609,14 @@ impl Open {
             self.batch = VecDeque::new();
         }
         event
+    }
+
+    /// Whether the next event ends a run that was acknowledged only just now.
+    fn holds_end(&self) -> bool {
+        self.batch.front().is_some_and(|event| {
+            let run = event.run.as_ref().filter(|_| event.is_end());
+            run.is_some_and(|run| self.requests.holds_end(run))
+        })
     }
 
     /// Sends an event, if this peer gets it; one that is lost because the peer is slow still takes
@@ -603,11 +647,14 @@ impl Open {
 
     /// Does what the end of an attempt to start a run asks for.
     fn settle(&mut self, attempt: Attempt) {
-        if let Some(run) = &attempt.held {
+        if let Some(run) = attempt.held {
             if attempt.is_running {
-                self.viewer.asked_for(run, attempt.alias);
+                self.viewer.asked_for(&run, attempt.alias);
             }
-            self.requests.release(run);
+            self.requests.release(&run);
+            if attempt.is_running && self.peer.client.mode.is_interface() {
+                self.requests.lead(run);
+            }
         }
         if let Some(second) = attempt.second
             && self.requests.push_wait(second).is_err()

@@ -118,6 +118,12 @@ impl Event {
         }
     }
 
+    /// Whether it says that a run has ended.
+    pub(super) fn is_end(&self) -> bool {
+        let projected = self.projected.as_ref();
+        projected.is_some_and(|it| it.kind == RunKind::Terminal)
+    }
+
     /// Whether it is the step `status` of an answer.
     pub(super) fn is_chat_status(&self) -> bool {
         let projected = self.projected.as_ref();

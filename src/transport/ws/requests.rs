@@ -7,14 +7,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::ids::WireId;
 use crate::protocol::{Close, Reply};
+
+use super::outbox::Outbox;
 
 /// Requests that end soon, at once.
 const SHORT_MAX: usize = 32;
@@ -81,6 +85,29 @@ impl From<Reply> for Done {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooManyWaits;
 
+/// How long the end of a run stays behind the acknowledgement of the request that asked for it, for
+/// clients in front of people: the official ones never notice the end of a run that they read
+/// together with its acknowledgement.
+const END_AFTER_ACK: Duration = Duration::from_millis(20);
+
+/// A run whose start was answered just now.
+#[derive(Debug)]
+struct Answered {
+    run: WireId,
+    lead: Lead,
+}
+
+/// How far the acknowledgement of a run is ahead of its end.
+#[derive(Clone, Copy, Debug)]
+enum Lead {
+    /// It is not in the outbox yet.
+    Made,
+    /// It is written once everything before this position is.
+    Queued(u64),
+    /// It was written; the end may follow from then on.
+    Until(Instant),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Short,
@@ -95,6 +122,8 @@ pub(super) struct Requests {
     waits: usize,
     /// Wire ids of runs whose start has not been answered.
     held: Vec<WireId>,
+    /// Runs whose start was answered just now, so that their end must wait.
+    answered: Vec<Answered>,
     /// For each session with starts under way, the end of the last one.
     turns: HashMap<Box<str>, oneshot::Receiver<()>>,
 }
@@ -164,6 +193,42 @@ impl Requests {
         !self.held.is_empty() && self.held.contains(run)
     }
 
+    /// Keeps the end of this run, whose start is answered now, behind the answer.
+    pub(super) fn lead(&mut self, run: WireId) {
+        let lead = Lead::Made;
+        self.answered.push(Answered { run, lead });
+    }
+
+    /// Whether the end of this run is held back.
+    pub(super) fn holds_end(&self, run: &WireId) -> bool {
+        self.answered.iter().any(|answered| answered.run == *run)
+    }
+
+    /// When the next end may go out. Everything that was answered is in `outbox`, or was.
+    pub(super) fn next_end(&mut self, outbox: &Outbox) -> Option<Instant> {
+        for answered in &mut self.answered {
+            if let Lead::Made = answered.lead {
+                answered.lead = Lead::Queued(outbox.position());
+            }
+            if let Lead::Queued(position) = answered.lead
+                && outbox.has_written(position)
+            {
+                answered.lead = Lead::Until(Instant::now() + END_AFTER_ACK);
+            }
+        }
+        let ends = self.answered.iter().filter_map(|it| it.lead.end());
+        ends.min()
+    }
+
+    /// Lets the ends go out whose time has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if !self.answered.is_empty() {
+            let is_early = |it: &Answered| it.lead.end().is_none_or(|end| now < end);
+            self.answered.retain(is_early);
+            self.answered.shrink_to_fit();
+        }
+    }
+
     /// Waits for the next request to end; for ever when none is under way.
     ///
     /// # Cancel safety
@@ -180,10 +245,20 @@ impl Requests {
             // An idle connection keeps nothing.
             *self = Self {
                 held: std::mem::take(&mut self.held),
+                answered: std::mem::take(&mut self.answered),
                 ..Self::default()
             };
         }
         done
+    }
+}
+
+impl Lead {
+    const fn end(self) -> Option<Instant> {
+        match self {
+            Self::Made | Self::Queued(_) => None,
+            Self::Until(end) => Some(end),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `chat.history`: a transcript and what is under way in it (`protocol-facts` §6.5).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
@@ -7,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::ids::{SessionId, WireId};
+use crate::ids::{EntryId, SessionId, WireId};
 use crate::protocol::methods::sessions::SessionDefaults;
 use crate::protocol::outcome::visible_so_far;
 use crate::protocol::params::{Few, params};
 use crate::protocol::row::SessionRow;
 use crate::protocol::{Bounded, Text};
+use crate::run::RunInfo;
 
 params! {
     /// Parameters of `chat.history`.
@@ -195,12 +198,55 @@ pub struct PendingInput {
     /// The run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// The text.
-    pub message: String,
+    /// The message, as it will stand in the transcript.
+    pub message: PendingMessage,
     /// When it was accepted, in wall-clock milliseconds.
     pub accepted_at: u64,
     /// `queued`.
     pub state: PendingState,
+}
+
+impl PendingInput {
+    /// The input of a run that waits; `id` is that of its message, when it is known.
+    pub fn queued(run: &RunInfo, id: Option<EntryId>, text: &str) -> Self {
+        let run_id = run.wire_id.as_str();
+        let id = id.map_or_else(|| run_id.to_owned(), |id| id.to_string());
+        Self {
+            message: PendingMessage {
+                role: "user".into(),
+                content: text.to_owned(),
+                timestamp: run.accepted_at_ms,
+                marks: PendingMarks {
+                    id: format!("pending:{id}"),
+                },
+            },
+            id,
+            run_id: Some(run_id.to_owned()),
+            accepted_at: run.accepted_at_ms,
+            state: PendingState::Queued,
+        }
+    }
+}
+
+/// A message that is not in the transcript yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingMessage {
+    /// `user`.
+    pub role: Cow<'static, str>,
+    /// The text.
+    pub content: String,
+    /// When it was accepted, in wall-clock milliseconds.
+    pub timestamp: u64,
+    /// What clients tell messages apart by.
+    #[serde(rename = "__openclaw")]
+    pub marks: PendingMarks,
+}
+
+/// What clients tell messages that wait apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingMarks {
+    /// `pending:` and the id of the input.
+    pub id: String,
 }
 
 /// The state of an input that waits.

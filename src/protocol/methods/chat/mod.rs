@@ -7,7 +7,7 @@ mod startup;
 pub use history::{
     ChatHistoryParams, ChatHistoryResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
     HistoryKind, InFlightRun, InputConsumption, InputReceipt, PENDING_INPUTS_MAX, PendingInput,
-    PendingInputs, PendingState, ReceiptState,
+    PendingInputs, PendingMarks, PendingMessage, PendingState, ReceiptState,
 };
 
 pub use message::{ChatMessageGetParams, ChatMessageGetResult, UnavailableReason, entry_id};

@@ -11,7 +11,7 @@ use crate::protocol::methods::chat::{
     ChatHistoryParams, ChatHistoryResult, ChatMessageGetParams, ChatMessageGetResult,
     ChatStartupParams, ChatStartupResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
     HistoryKind, InFlightRun, InputConsumption, InputReceipt, PendingInput, PendingInputs,
-    PendingState, ReceiptState, UnavailableReason, entry_id,
+    ReceiptState, UnavailableReason, entry_id,
 };
 use crate::protocol::methods::sessions::{
     SessionsGetParams, SessionsGetResult, SessionsResolveParams,
@@ -261,13 +261,8 @@ fn text_setting(session: Option<&SessionRecord>, name: &str) -> Option<String> {
 }
 
 fn pending(history: &History) -> PendingInputs {
-    let items = history.waiting.iter().map(|waiting| PendingInput {
-        id: waiting.info.wire_id.as_str().to_owned(),
-        run_id: Some(waiting.info.wire_id.as_str().to_owned()),
-        message: waiting.text.clone(),
-        accepted_at: waiting.info.accepted_at_ms,
-        state: PendingState::Queued,
-    });
+    let items = history.waiting.iter();
+    let items = items.map(|waiting| PendingInput::queued(&waiting.info, waiting.id, &waiting.text));
     PendingInputs::new(items.collect())
 }
 
