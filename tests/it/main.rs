@@ -56,6 +56,7 @@ mod queue_modes;
 mod restart;
 mod restartable;
 mod soak;
+mod state_folders;
 mod support;
 mod ws_events;
 mod ws_goodbye;
