@@ -86,7 +86,10 @@ pub fn said(entries: &[Entry]) -> (Vec<String>, String) {
                 input.push(text.clone());
             }
             EntryBody::Assistant { text, .. } => answer.clone_from(text),
-            EntryBody::Tool { .. } | EntryBody::Injected { .. } | EntryBody::Compaction { .. } => {}
+            EntryBody::Tool { .. }
+            | EntryBody::Injected { .. }
+            | EntryBody::Command { .. }
+            | EntryBody::Compaction { .. } => {}
         }
     }
     (input, answer)

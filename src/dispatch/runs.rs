@@ -15,10 +15,11 @@ use crate::run::{
 use crate::scheduler::{Accept, Chat, Commit, Order, RunLimits, SubmitError, Submitted};
 use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
 
+use super::commands::{self, ResetCommand, TextCommand};
 use super::resolve::{bad_key, bad_user, owner, wire_id};
 use super::resume::Resume;
 use super::settings::allowed;
-use super::text::{self, ResetCommand};
+use super::text;
 use super::views::AgentEntry;
 use super::{
     Admitted, AgentChoice, AgentRun, Caller, ChatCompletion, ChatSend, Dispatch, DispatchError,
@@ -133,6 +134,7 @@ impl Dispatch {
         }
         self.accepting()?;
         let opening = self.opening(caller, &session, message, None).await?;
+        let expected_session_id = expected(request.expected_session_id.as_deref(), &session)?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -148,7 +150,7 @@ impl Dispatch {
             },
             timeout: request.timeout,
             idempotency: Some(idempotency),
-            expected_session_id: None,
+            expected_session_id,
             queueing: None,
             reason: ChangeReason::Send,
         };
@@ -175,7 +177,8 @@ impl Dispatch {
         }
         let (session, agent_id) =
             self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
-        if text::is_stop(&message) {
+        let asked = commands::find(&message).filter(|_asked| !request.is_literal);
+        if !request.is_literal && commands::is_stop(&message) {
             return self
                 .stop_session(caller, &session)
                 .await
@@ -187,20 +190,36 @@ impl Dispatch {
             return Ok(known);
         }
         self.accepting()?;
-        if let Some(command) = text::queue_command(&message) {
-            return self
-                .queue_command(caller, &wire_id, &session, command)
-                .await;
-        }
-        if let Some(instructions) = text::compact_command(&message) {
-            let said = self.compact_by_text(caller, &session, instructions).await?;
-            return self.answer_at_once(caller, &wire_id, &session, &said);
-        }
         if request.must_exist && !self.is_there(&session, &agent_id).await? {
             return Err(DispatchError::SessionNotFound(request.session_key));
         }
-        let expected = request.session_id;
-        let opening = self.opening(caller, &session, message, expected).await?;
+        if let Some(asked) = asked.filter(commands::Asked::is_answered) {
+            let given = TextCommand {
+                asked,
+                message: &message,
+                wire_id: &wire_id,
+                session: &session,
+                agent: self.entry(&agent_id)?,
+                idempotency,
+                expected_session_id: expected(request.session_id.as_deref(), &session)?,
+                queue_mode_default: request.queue_mode_default,
+            };
+            return self.answer_command(caller, given).await;
+        }
+        let steered = asked.and_then(|asked| asked.steered()).map(str::to_owned);
+        let queue_mode = steered
+            .as_ref()
+            .map_or(request.queue_mode, |_text| Some(QueueMode::Steer));
+        let message = steered.unwrap_or(message);
+        let opening = if request.is_literal {
+            Opening {
+                expected_session_id: expected(request.session_id.as_deref(), &session)?,
+                message,
+            }
+        } else {
+            let expected = request.session_id;
+            self.opening(caller, &session, message, expected).await?
+        };
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -215,7 +234,7 @@ impl Dispatch {
             timeout: request.timeout,
             idempotency: Some(idempotency),
             expected_session_id: opening.expected_session_id,
-            queueing: Some((request.queue_mode, request.queue_mode_default)),
+            queueing: Some((queue_mode, request.queue_mode_default)),
             reason: if request.is_steering {
                 ChangeReason::Steer
             } else {
@@ -303,32 +322,6 @@ impl Dispatch {
         }
     }
 
-    /// The session of an `agent` call: its key, else its transcript, else one of its own.
-    async fn agent_session(
-        &self,
-        request: &AgentRun,
-    ) -> Result<(SessionKey, AgentId), DispatchError> {
-        let agent_id = request.agent_id.as_deref();
-        if let Some(raw) = request.session_key.as_deref() {
-            return self.resolve_key(raw, agent_id);
-        }
-        if let Some(raw) = request.session_id.as_deref()
-            && let Ok(id) = uuid::Uuid::parse_str(raw)
-            && let Some(found) = self
-                .parts
-                .ledger
-                .session_by_id(SessionId::from_uuid(id))
-                .await?
-        {
-            return self.resolve_key(found.key.as_str(), agent_id);
-        }
-        let choice = agent_id.map_or(AgentChoice::Default, |id| AgentChoice::Named(id.to_owned()));
-        let agent = self.agent(&choice)?;
-        let session = key::explicit(&agent.id, &request.idempotency_key)
-            .map_err(|error| bad_key(error, &request.idempotency_key))?;
-        Ok((session, agent.id.clone()))
-    }
-
     /// Resets the session when the message begins with `/new` or `/reset`.
     async fn opening(
         &self,
@@ -337,7 +330,7 @@ impl Dispatch {
         message: String,
         expected_session_id: Option<String>,
     ) -> Result<Opening, DispatchError> {
-        let Some((command, rest)) = text::reset_command(&message) else {
+        let Some((command, rest)) = commands::reset_command(&message) else {
             return Ok(Opening {
                 expected_session_id: expected(expected_session_id.as_deref(), session)?,
                 message,
@@ -513,6 +506,9 @@ impl Dispatch {
         {
             Some(Begun::Existing(record)) => self.known_run(record).await.map(Some),
             Some(Begun::Conflict(_record)) => Err(DispatchError::KeyReused),
+            Some(Begun::New(_)) | None if self.answered.is_used_otherwise(scope) => {
+                Err(DispatchError::KeyReused)
+            }
             Some(Begun::New(_)) | None => Ok(None),
         }
     }

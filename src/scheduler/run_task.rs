@@ -408,6 +408,7 @@ impl RunTask {
             EntryBody::Assistant { .. }
             | EntryBody::Tool { .. }
             | EntryBody::Injected { .. }
+            | EntryBody::Command { .. }
             | EntryBody::Compaction { .. } => false,
         });
         let asked: Conversation = asked.collect();

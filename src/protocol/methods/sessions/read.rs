@@ -209,6 +209,12 @@ fn item(entry: &Entry, chars_max: usize) -> Option<PreviewItem> {
         EntryBody::Tool { name: text, .. } | EntryBody::ToolResult { text, .. } => {
             (PreviewRole::Tool, text)
         }
+        EntryBody::Command {
+            is_answer: false,
+            text,
+            ..
+        } => (PreviewRole::User, text),
+        EntryBody::Command { text, .. } => (PreviewRole::System, text),
         EntryBody::Compaction { summary, .. } => (PreviewRole::System, summary),
     };
     let text = text.trim();
