@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_no_part_of_the_conversation() {
+        let command = |is_answer| EntryBody::Command {
+            wire_id: crate::ids::WireId::parse("c").unwrap(),
+            is_answer,
+            text: "/status".to_owned(),
+        };
+        let said = vec![user("a"), command(false), command(true), user("b")];
+        check(said, &[(Role::User, "a"), (Role::User, "b")]);
+    }
+
+    #[test]
     fn an_answer_without_text_leaves_no_message() {
         let failed = EntryBody::Assistant {
             text: String::new(),

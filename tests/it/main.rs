@@ -10,6 +10,7 @@
     reason = "tests fail by panicking and may use what production code may not"
 )]
 
+mod agent_sessions;
 mod authorization;
 mod cli_chat;
 mod cli_commands;
@@ -42,6 +43,7 @@ mod metrics;
 mod model_agent;
 mod model_faults;
 mod native_chat;
+mod native_commands;
 mod native_compact;
 mod native_events;
 mod native_methods;

@@ -520,6 +520,33 @@ mod tests {
     }
 
     #[test]
+    fn a_command_and_its_answer_are_marked() {
+        let command = |is_answer| EntryBody::Command {
+            wire_id: WireId::parse("c1").unwrap(),
+            is_answer,
+            text: "text".to_owned(),
+        };
+        let shown = |is_answer| {
+            let entry = entry(command(is_answer));
+            let [message] = &messages_of(&entry, View::LIVE)[..] else {
+                panic!("one message");
+            };
+            serde_json::to_value(message).unwrap()
+        };
+        for (is_answer, role, key) in [(false, "user", "c1:user"), (true, "assistant", "c1")] {
+            let message = shown(is_answer);
+            assert_eq!(message["role"], role);
+            assert_eq!(message["idempotencyKey"], key);
+            assert_eq!(message["excludeFromContext"], true);
+            let mark = json!({"idempotencyKey": key, "contextFreeCommand": true});
+            assert_eq!(message["__openclaw"], meta(&mark));
+        }
+        assert_eq!(shown(false).get("command"), None);
+        assert_eq!(shown(true)["command"], true);
+        assert_eq!(shown(true)["model"], "gateway-injected");
+    }
+
+    #[test]
     fn silence_is_not_shown_and_a_compaction_is_marked() {
         check(assistant(" NO_REPLY\n"), &[]);
         check(
