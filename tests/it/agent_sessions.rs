@@ -36,7 +36,7 @@ async fn told(native: &Native, puppet: &mut Puppet, run: &str, chosen: &Value) -
         let run = puppet.next().await;
         run.says("fine").await;
         run.ends().await;
-        let said = run.turn.turn.history.iter();
+        let said = run.turn.session.iter();
         let said = said.filter(|message| message.role == Role::User);
         let before = said.map(|message| message.text.clone()).collect();
         (run.session.clone(), before)

@@ -26,7 +26,7 @@ async fn answers(run: &PuppetRun, text: &str) {
 
 /// What the agent gets of the conversation before.
 fn before(run: &PuppetRun) -> Vec<&str> {
-    let history = run.turn.turn.history.iter();
+    let history = run.turn.session.iter();
     history.map(|message| message.text.as_str()).collect()
 }
 
@@ -58,7 +58,7 @@ async fn what_clients_ask_is_answered_by_the_gateway_and_not_by_the_agent() {
         ("/usage cost", "is not known here"),
         ("/steer", "Use /steer"),
         ("/compact", "There was nothing to sum up."),
-        ("/model", "Model: test/puppet"),
+        ("/model", "Model: sim/demo"),
         ("/model nothing", "There is no model nothing here"),
         ("/model -g sim/demo", "Only the model of this session"),
     ]
@@ -198,7 +198,7 @@ async fn settings_are_said_and_set_by_text_for_those_who_may() {
         ("/name", "This session has no name; /name gives it one."),
         ("/name The work", "This session is now called The work."),
         ("/name", "This session is called The work."),
-        ("/model default", "Model: test/puppet"),
+        ("/model default", "Model: sim/demo"),
     ]
     .into_iter()
     .enumerate()
