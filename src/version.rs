@@ -1,4 +1,4 @@
-//! Which program this is: its own version, and the release of the original whose behaviour it serves.
+//! Which program this is: its own version, and the release of the original it behaves like.
 
 /// Version of this program.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");

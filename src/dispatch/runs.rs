@@ -15,7 +15,7 @@ use crate::run::{
 use crate::scheduler::{Accept, Chat, Commit, Order, RunLimits, SubmitError, Submitted};
 use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
 
-use super::commands::{self, ResetCommand, TextCommand};
+use super::commands::{self, ForAgent, TextCommand};
 use super::resolve::{bad_key, bad_user, owner, wire_id};
 use super::resume::Resume;
 use super::settings::allowed;
@@ -133,6 +133,8 @@ impl Dispatch {
             return Ok(known);
         }
         self.accepting()?;
+        let asked = commands::find(&message).filter(commands::Asked::is_reset);
+        let message = ForAgent::new(&message, asked);
         let opening = self.opening(caller, &session, message, None).await?;
         let expected_session_id = expected(request.expected_session_id.as_deref(), &session)?;
         let plan = Plan {
@@ -179,10 +181,8 @@ impl Dispatch {
             self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
         let asked = commands::find(&message).filter(|_asked| !request.is_literal);
         if !request.is_literal && commands::is_stop(&message) {
-            return self
-                .stop_session(caller, &session)
-                .await
-                .map(Started::Stopped);
+            let stopped = self.stop_session(caller, &session).await;
+            return stopped.map(Started::Stopped);
         }
         let fingerprint = fingerprint(&session, &message, &request.images);
         let idempotency = scope_of(caller, "chat", &request.idempotency_key, fingerprint);
@@ -206,20 +206,10 @@ impl Dispatch {
             };
             return self.answer_command(caller, given).await;
         }
-        let steered = asked.and_then(|asked| asked.steered()).map(str::to_owned);
-        let queue_mode = steered
-            .as_ref()
-            .map_or(request.queue_mode, |_text| Some(QueueMode::Steer));
-        let message = steered.unwrap_or(message);
-        let opening = if request.is_literal {
-            Opening {
-                expected_session_id: expected(request.session_id.as_deref(), &session)?,
-                message,
-            }
-        } else {
-            let expected = request.session_id;
-            self.opening(caller, &session, message, expected).await?
-        };
+        let message = ForAgent::new(&message, asked);
+        let queue_mode = message.steer.or(request.queue_mode);
+        let expected = request.session_id;
+        let opening = self.opening(caller, &session, message, expected).await?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -327,18 +317,14 @@ impl Dispatch {
         &self,
         caller: &Caller,
         session: &SessionKey,
-        message: String,
+        message: ForAgent,
         expected_session_id: Option<String>,
     ) -> Result<Opening, DispatchError> {
-        let Some((command, rest)) = commands::reset_command(&message) else {
+        let Some(reason) = message.reset else {
             return Ok(Opening {
                 expected_session_id: expected(expected_session_id.as_deref(), session)?,
-                message,
+                message: message.text,
             });
-        };
-        let reason = match command {
-            ResetCommand::New => ChangeReason::New,
-            ResetCommand::Reset => ChangeReason::Reset,
         };
         let request = SessionReset {
             session_key: session.to_string(),
@@ -348,10 +334,10 @@ impl Dispatch {
         };
         self.sessions_reset(caller, request).await?;
         Ok(Opening {
-            message: if rest.is_empty() {
+            message: if message.text.is_empty() {
                 GREETING_PROMPT.to_owned()
             } else {
-                rest.to_owned()
+                message.text
             },
             expected_session_id: None,
         })

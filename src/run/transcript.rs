@@ -96,7 +96,7 @@ pub enum EntryBody {
         /// The text.
         text: String,
     },
-    /// A text command that the gateway answered itself, or the answer to one; an agent gets neither.
+    /// A text command that the gateway answered itself, or the answer to it; agents get neither.
     Command {
         /// The id peers know the command by.
         wire_id: WireId,

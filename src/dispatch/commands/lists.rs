@@ -19,7 +19,7 @@ pub(super) fn commands(all: bool) -> String {
     lines.insert(0, "The gateway answers these itself:".to_owned());
     if all {
         let elsewhere = TABLE.iter().filter(|command| !command.is_available());
-        let names: Vec<_> = elsewhere.map(|command| command.usage()).collect();
+        let names: Vec<_> = elsewhere.map(Command::usage).collect();
         lines.push(format!(
             "Not available on this gateway: {}",
             names.join(", ")

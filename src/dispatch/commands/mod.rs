@@ -13,7 +13,7 @@ mod status;
 mod table;
 
 pub(super) use answered::Answered;
-pub(super) use parse::{Asked, ResetCommand, find, is_stop, reset_command};
+pub(super) use parse::{Asked, ForAgent, find, is_stop};
 pub use table::{Command, CommandArgument, CommandGroup};
 
 use std::sync::Arc;
@@ -68,23 +68,6 @@ struct Asking<'a> {
     /// What follows the command.
     rest: &'a str,
     queue_mode_default: Option<QueueMode>,
-}
-
-impl<'a> Asked<'a> {
-    /// Whether the gateway has the last word on it.
-    pub(super) const fn is_answered(&self) -> bool {
-        match self.command.action {
-            Action::Answer(_) | Action::Unavailable(_) => true,
-            Action::Steer => self.rest.is_empty(),
-            Action::Stop | Action::New | Action::Reset => false,
-        }
-    }
-
-    /// The message for the active run that the command carries.
-    pub(super) fn steered(&self) -> Option<&'a str> {
-        let is_steer = self.command.action == Action::Steer && !self.rest.is_empty();
-        is_steer.then_some(self.rest)
-    }
 }
 
 impl Dispatch {
@@ -186,13 +169,12 @@ impl Dispatch {
     async fn keep(&self, given: &TextCommand<'_>, text: &str) -> Result<(), DispatchError> {
         let (key, agent) = (given.session, &given.agent.id);
         let ledger = &self.parts.ledger;
-        let session = match ledger.session(key.clone()).await? {
-            Some(session) => session,
-            None => {
-                let patch = SessionPatch::default();
-                self.write_settings(key.clone(), agent.clone(), patch, ChangeReason::Create)
-                    .await?
-            }
+        let session = if let Some(session) = ledger.session(key.clone()).await? {
+            session
+        } else {
+            let patch = SessionPatch::default();
+            self.write_settings(key.clone(), agent.clone(), patch, ChangeReason::Create)
+                .await?
         };
         for (is_answer, text) in [(false, given.message), (true, text)] {
             let now_ms = self.parts.clock.now_ms();
@@ -294,21 +276,5 @@ mod tests {
         assert_eq!(bounded("short".to_owned()), "short");
         let long = bounded(format!("a{}", "é".repeat(ANSWER_BYTES_MAX)));
         assert!(long.starts_with("aé") && long.ends_with("é\n(the rest is left out)"));
-    }
-
-    #[test]
-    fn only_what_has_an_answer_is_answered() {
-        for (message, expected) in [
-            ("/status", true),
-            ("/goal status", true),
-            ("/steer", true),
-            ("/steer go left", false),
-            ("/new", false),
-            ("/stop", false),
-        ] {
-            let asked = find(message).unwrap();
-            assert_eq!(asked.is_answered(), expected, "{message}");
-        }
-        assert_eq!(find("/tell go left").unwrap().steered(), Some("go left"));
     }
 }

@@ -1,5 +1,8 @@
 //! Which text command a message is.
 
+use crate::events::ChangeReason;
+use crate::run::QueueMode;
+
 use super::table::{Action, Command, TABLE};
 
 /// Words that stop the runs of a session when a whole message is one of them.
@@ -12,11 +15,51 @@ pub(in crate::dispatch) struct Asked<'a> {
     pub(super) rest: &'a str,
 }
 
-/// A command that begins a new transcript.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dispatch) enum ResetCommand {
-    New,
-    Reset,
+/// What a message that is no command to answer has for the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::dispatch) struct ForAgent {
+    /// The text; empty behind a bare `/new` or `/reset`.
+    pub(in crate::dispatch) text: String,
+    /// Why the session begins a new transcript first, if it does.
+    pub(in crate::dispatch) reset: Option<ChangeReason>,
+    /// Set when it is for the active run.
+    pub(in crate::dispatch) steer: Option<QueueMode>,
+}
+
+impl Asked<'_> {
+    /// Whether the gateway has the last word on it.
+    pub(in crate::dispatch) const fn is_answered(&self) -> bool {
+        match self.command.action {
+            Action::Answer(_) | Action::Unavailable(_) => true,
+            Action::Steer => self.rest.is_empty(),
+            Action::Stop | Action::New | Action::Reset => false,
+        }
+    }
+
+    /// Whether it begins a new transcript.
+    pub(in crate::dispatch) const fn is_reset(&self) -> bool {
+        matches!(self.command.action, Action::New | Action::Reset)
+    }
+}
+
+impl ForAgent {
+    /// Takes the command in front of a message away.
+    pub(in crate::dispatch) fn new(message: &str, asked: Option<Asked<'_>>) -> Self {
+        let action = asked.map(|asked| (asked.command.action, asked.rest));
+        let (text, reset, steer) = match action {
+            Some((Action::New, rest)) => (rest, Some(ChangeReason::New), None),
+            Some((Action::Reset, rest)) => (rest, Some(ChangeReason::Reset), None),
+            Some((Action::Steer, rest)) => (rest, None, Some(QueueMode::Steer)),
+            Some((Action::Stop | Action::Answer(_) | Action::Unavailable(_), _)) | None => {
+                (message, None, None)
+            }
+        };
+        Self {
+            text: text.to_owned(),
+            reset,
+            steer,
+        }
+    }
 }
 
 /// The text command a message is; a message that begins with another word is none.
@@ -46,16 +89,6 @@ pub(in crate::dispatch) fn is_stop(message: &str) -> bool {
         .iter()
         .any(|stop| stop.eq_ignore_ascii_case(word));
     is_word || find(message).is_some_and(|asked| asked.command.action == Action::Stop)
-}
-
-/// The session command a message begins with, and the text after it.
-pub(in crate::dispatch) fn reset_command(message: &str) -> Option<(ResetCommand, &str)> {
-    let asked = find(message)?;
-    match asked.command.action {
-        Action::New => Some((ResetCommand::New, asked.rest)),
-        Action::Reset => Some((ResetCommand::Reset, asked.rest)),
-        Action::Stop | Action::Steer | Action::Answer(_) | Action::Unavailable(_) => None,
-    }
 }
 
 #[cfg(test)]
@@ -109,13 +142,39 @@ mod tests {
     }
 
     #[test]
-    fn reset_commands_carry_the_text_after_them() {
-        assert_eq!(
-            reset_command("/New hi you"),
-            Some((ResetCommand::New, "hi you"))
-        );
-        assert_eq!(reset_command("/reset"), Some((ResetCommand::Reset, "")));
-        assert_eq!(reset_command("/newer"), None);
-        assert_eq!(reset_command("say /new"), None);
+    fn only_what_has_an_answer_is_answered() {
+        for (message, expected) in [
+            ("/status", true),
+            ("/goal status", true),
+            ("/steer", true),
+            ("/steer go left", false),
+            ("/new", false),
+            ("/stop", false),
+        ] {
+            let asked = find(message).unwrap();
+            assert_eq!(asked.is_answered(), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn the_agent_gets_what_follows_a_command() {
+        let (new, reset) = (Some(ChangeReason::New), Some(ChangeReason::Reset));
+        for (message, text, reset, is_steered) in [
+            ("/New hi you", "hi you", new, false),
+            ("/reset", "", reset, false),
+            ("/newer", "/newer", None, false),
+            ("say /new", "say /new", None, false),
+            ("/tell go left", "go left", None, true),
+            ("/steer /new", "/new", None, true),
+            ("/nonsense ", "/nonsense ", None, false),
+        ] {
+            let found = ForAgent::new(message, find(message));
+            let expected = ForAgent {
+                text: text.to_owned(),
+                reset,
+                steer: is_steered.then_some(QueueMode::Steer),
+            };
+            assert_eq!(found, expected, "{message:?}");
+        }
     }
 }
