@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::http::chat;
 use crate::support::{Native, Puppet, PuppetRun, Served, Setup};
 
 async fn moved(settings: Value) -> (Served, Puppet) {
@@ -160,7 +161,7 @@ async fn commands_stay_in_the_transcript_and_out_of_what_the_agent_gets() {
 }
 
 #[tokio::test]
-async fn settings_are_said_and_set_by_text_for_those_who_may() {
+async fn settings_are_said_and_set_by_text() {
     let (served, mut puppet) = moved(json!({})).await;
     let mut native = served.native().await;
     for (n, (command, expected)) in [
@@ -229,7 +230,12 @@ async fn settings_are_said_and_set_by_text_for_those_who_may() {
         end.text().starts_with("This session keeps its name"),
         "{end:?}"
     );
+    assert!(puppet.is_idle());
+}
 
+#[tokio::test]
+async fn a_command_needs_the_scope_of_what_it_does() {
+    let (served, mut puppet) = moved(json!({})).await;
     let writer = Native::scoped(served.addr(), &["operator.write"]).await;
     let send = json!({"sessionKey": "main", "idempotencyKey": "w", "message": "/send off"});
     let error = writer.refused("chat.send", send).await;
@@ -302,6 +308,17 @@ async fn a_message_is_text_where_commands_are_not_meant() {
     });
     native.call("chat.send", params).await;
     assert_eq!(puppet.next().await.asked(), ["/new"]);
+    let mut http = served.connect().await;
+    let body = r#"{"user":"u","messages":[{"role":"user","content":"/status"}]}"#;
+    http.send(chat(body)).await;
+    let run = puppet.next().await;
+    assert_eq!(
+        run.asked(),
+        ["/status"],
+        "a caller over HTTP gives no commands"
+    );
+    answers(&run, "text").await;
+    assert_eq!(http.response().await.content(), "text");
 }
 
 #[tokio::test]
