@@ -3,7 +3,7 @@
 //!
 //! Layers, from the bottom; a layer knows only those before it:
 //!
-//! 1. `ids`, `error`, `clock`, `metrics`, `shutdown`: nothing of ours.
+//! 1. `ids`, `error`, `clock`, `metrics`, `shutdown`, `version`: nothing of ours.
 //! 2. [`run`]: what a run is, in plain data.
 //! 3. `protocol`, `openai`: the two dialects, without I/O.
 //! 4. `auth`, [`agent`], `events`, `session`: who may, who answers, who watches, what stays.
@@ -44,6 +44,8 @@ pub mod session;
 pub mod shutdown;
 #[doc(hidden)]
 pub mod transport;
+#[doc(hidden)]
+pub mod version;
 
 pub use config::Config;
 pub use gateway::{Gateway, GatewayBuilder, StartError};

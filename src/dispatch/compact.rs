@@ -78,7 +78,7 @@ impl Drop for Place {
 }
 
 /// What an agent would get of a transcript now.
-struct Snapshot {
+pub(super) struct Snapshot {
     session_id: SessionId,
     conversation: Conversation,
     /// The summary in force; empty when there is none.
@@ -168,41 +168,10 @@ impl Dispatch {
         })
     }
 
-    /// Carries out a `/compact` command; returns what the session is told.
-    pub(super) async fn compact_by_text(
+    pub(super) async fn snapshot(
         &self,
-        caller: &Caller,
-        session: &SessionKey,
-        instructions: &str,
-    ) -> Result<String, DispatchError> {
-        let request = SessionCompact {
-            session_key: session.as_str().to_owned(),
-            instructions: (!instructions.is_empty()).then(|| instructions.to_owned()),
-            ..SessionCompact::default()
-        };
-        let compacted = self.sessions_compact(caller, request).await?;
-        Ok(match compacted.how {
-            CompactedHow::NotAtAll { .. } => "There was nothing to sum up.".to_owned(),
-            CompactedHow::Shortened {
-                tokens_before,
-                tokens_after,
-                summary: Some(_),
-                ..
-            } => {
-                let sizes = format!("about {tokens_before} tokens became {tokens_after}");
-                format!("The conversation was summed up: {sizes}.")
-            }
-            CompactedHow::Shortened {
-                kept,
-                summary: None,
-                ..
-            } => {
-                format!("There is no summary; the newest {kept} messages are kept.")
-            }
-        })
-    }
-
-    async fn snapshot(&self, key: &SessionKey) -> Result<Option<Snapshot>, DispatchError> {
+        key: &SessionKey,
+    ) -> Result<Option<Snapshot>, DispatchError> {
         let range = EntryRange::Newest {
             skip: 0,
             limit: ENTRIES_MAX,
@@ -333,6 +302,11 @@ struct Asked<'a> {
 }
 
 impl Snapshot {
+    /// The messages the agent would get.
+    pub(super) const fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
     /// `None` when nothing is said word for word.
     fn of(session_id: SessionId, entries: Vec<Entry>) -> Option<Self> {
         let conversation = entries.iter().collect();
@@ -346,6 +320,8 @@ impl Snapshot {
                     live.retain(|earlier| earlier.n >= kept_from);
                     summary_in_force = summary;
                 }
+                // An agent does not get them anyway.
+                EntryBody::Command { .. } => {}
                 EntryBody::User { .. }
                 | EntryBody::Assistant { .. }
                 | EntryBody::Tool { .. }
@@ -387,7 +363,11 @@ fn count(entries: &[Entry]) -> u64 {
 
 /// About how many tokens a model reads of a conversation.
 fn tokens(conversation: &Conversation) -> u64 {
-    let bytes: usize = conversation.iter().map(|message| message.text.len()).sum();
+    tokens_of(conversation.iter().map(|message| message.text.len()).sum())
+}
+
+/// About how many tokens a text of this many bytes has.
+pub(super) fn tokens_of(bytes: usize) -> u64 {
     u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
 }
 

@@ -130,6 +130,7 @@ fn answer(body: EntryBody) -> Option<StoredAnswer> {
         | EntryBody::Tool { .. }
         | EntryBody::ToolResult { .. }
         | EntryBody::Injected { .. }
+        | EntryBody::Command { .. }
         | EntryBody::Compaction { .. } => None,
     }
 }

@@ -103,6 +103,7 @@ impl Dispatch {
                 | EntryBody::Tool { .. }
                 | EntryBody::ToolResult { .. }
                 | EntryBody::Injected { .. }
+                | EntryBody::Command { .. }
                 | EntryBody::Compaction { .. } => None,
             });
             waiting.text = texts.collect::<Vec<_>>().join("\n\n");

@@ -91,7 +91,10 @@ pub fn said(entries: &[Entry]) -> (Vec<String>, String) {
                 }
                 answer.push_str(text);
             }
-            EntryBody::Tool { .. } | EntryBody::Injected { .. } | EntryBody::Compaction { .. } => {}
+            EntryBody::Tool { .. }
+            | EntryBody::Injected { .. }
+            | EntryBody::Command { .. }
+            | EntryBody::Compaction { .. } => {}
         }
     }
     (input, answer)

@@ -4,13 +4,14 @@
 //! socket; configuration and agents come through view traits.
 
 mod abort;
+mod agent_session;
+mod commands;
 mod compact;
 mod create;
 mod error;
 mod find;
 mod history;
 mod inspect;
-mod queue;
 mod reply;
 mod request;
 mod resolve;
@@ -22,6 +23,7 @@ mod text;
 mod views;
 mod wait;
 
+pub use commands::{Command, CommandArgument, CommandGroup, available as available_commands};
 pub use error::DispatchError;
 pub use inspect::said;
 pub use reply::{
@@ -34,7 +36,6 @@ pub use request::{
     HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCompact, SessionCreate,
     SessionList, SessionName, SessionReset, SessionTexts,
 };
-pub use text::{COMMANDS, Command, CommandArgument};
 pub use views::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView,
     GatewayIdentity, LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent,
@@ -54,6 +55,7 @@ use crate::scheduler::{QueueConfig, SchedulerHandle};
 use crate::session::{Ledger, SessionQuery};
 use crate::shutdown::Drain;
 
+use commands::Answered;
 use compact::Compacting;
 use settings::SettingsCache;
 
@@ -63,6 +65,7 @@ pub struct Dispatch {
     parts: Parts,
     settings: SettingsCache,
     compacting: Compacting,
+    answered: Answered,
     started: Instant,
 }
 
@@ -104,6 +107,7 @@ impl Dispatch {
             parts,
             settings: SettingsCache::default(),
             compacting: Compacting::default(),
+            answered: Answered::default(),
             started: Instant::now(),
         }
     }

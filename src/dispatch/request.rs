@@ -70,8 +70,12 @@ pub struct AgentRun {
     pub agent_id: Option<String>,
     /// The session.
     pub session_key: Option<String>,
-    /// Must be the session's transcript, when given.
+    /// The session by a name of the caller, or by its transcript; made when it is not there.
     pub session_id: Option<String>,
+    /// Must be the session's transcript, when given; the session then exists.
+    pub expected_session_id: Option<String>,
+    /// Whom the message is for; a session when it is the key of one.
+    pub to: Option<String>,
     /// Bound of this run; zero is no bound.
     pub timeout: Option<Duration>,
     /// Text added to the agent's system text.
@@ -107,6 +111,8 @@ pub struct ChatSend {
     pub images: Vec<Image>,
     /// Whether a session that does not exist is an error (`sessions.send`).
     pub must_exist: bool,
+    /// Whether the message is for the agent even where it reads like a command.
+    pub is_literal: bool,
     /// Whether watchers are told that the session was steered (`sessions.steer`).
     pub is_steering: bool,
 }

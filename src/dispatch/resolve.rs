@@ -108,6 +108,17 @@ pub(super) fn bad_key(error: KeyError, raw: &str) -> DispatchError {
     }
 }
 
+pub(super) fn bad_session_id(error: KeyError) -> DispatchError {
+    match error {
+        KeyError::TooLong | KeyError::ControlCharacter | KeyError::Malformed => {
+            DispatchError::BadKeyText {
+                what: "sessionId",
+                bytes_max: SESSION_KEY_BYTES_MAX,
+            }
+        }
+    }
+}
+
 pub(super) fn bad_user(error: KeyError) -> DispatchError {
     match error {
         KeyError::TooLong | KeyError::ControlCharacter | KeyError::Malformed => {

@@ -15,10 +15,11 @@ use crate::run::{
 use crate::scheduler::{Accept, Chat, Commit, Order, RunLimits, SubmitError, Submitted};
 use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
 
+use super::commands::{self, ForAgent, TextCommand};
 use super::resolve::{bad_key, bad_user, owner, wire_id};
 use super::resume::Resume;
 use super::settings::allowed;
-use super::text::{self, ResetCommand};
+use super::text;
 use super::views::AgentEntry;
 use super::{
     Admitted, AgentChoice, AgentRun, Caller, ChatCompletion, ChatSend, Dispatch, DispatchError,
@@ -132,7 +133,10 @@ impl Dispatch {
             return Ok(known);
         }
         self.accepting()?;
+        let asked = commands::find(&message).filter(commands::Asked::is_reset);
+        let message = ForAgent::new(&message, asked);
         let opening = self.opening(caller, &session, message, None).await?;
+        let expected_session_id = expected(request.expected_session_id.as_deref(), &session)?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -148,7 +152,7 @@ impl Dispatch {
             },
             timeout: request.timeout,
             idempotency: Some(idempotency),
-            expected_session_id: None,
+            expected_session_id,
             queueing: None,
             reason: ChangeReason::Send,
         };
@@ -175,11 +179,10 @@ impl Dispatch {
         }
         let (session, agent_id) =
             self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
-        if text::is_stop(&message) {
-            return self
-                .stop_session(caller, &session)
-                .await
-                .map(Started::Stopped);
+        let asked = commands::find(&message).filter(|_asked| !request.is_literal);
+        if !request.is_literal && commands::is_stop(&message) {
+            let stopped = self.stop_session(caller, &session).await;
+            return stopped.map(Started::Stopped);
         }
         let fingerprint = fingerprint(&session, &message, &request.images);
         let idempotency = scope_of(caller, "chat", &request.idempotency_key, fingerprint);
@@ -187,18 +190,24 @@ impl Dispatch {
             return Ok(known);
         }
         self.accepting()?;
-        if let Some(command) = text::queue_command(&message) {
-            return self
-                .queue_command(caller, &wire_id, &session, command)
-                .await;
-        }
-        if let Some(instructions) = text::compact_command(&message) {
-            let said = self.compact_by_text(caller, &session, instructions).await?;
-            return self.answer_at_once(caller, &wire_id, &session, &said);
-        }
         if request.must_exist && !self.is_there(&session, &agent_id).await? {
             return Err(DispatchError::SessionNotFound(request.session_key));
         }
+        if let Some(asked) = asked.filter(commands::Asked::is_answered) {
+            let given = TextCommand {
+                asked,
+                message: &message,
+                wire_id: &wire_id,
+                session: &session,
+                agent: self.entry(&agent_id)?,
+                idempotency,
+                expected_session_id: expected(request.session_id.as_deref(), &session)?,
+                queue_mode_default: request.queue_mode_default,
+            };
+            return self.answer_command(caller, given).await;
+        }
+        let message = ForAgent::new(&message, asked);
+        let queue_mode = message.steer.or(request.queue_mode);
         let expected = request.session_id;
         let opening = self.opening(caller, &session, message, expected).await?;
         let plan = Plan {
@@ -215,7 +224,7 @@ impl Dispatch {
             timeout: request.timeout,
             idempotency: Some(idempotency),
             expected_session_id: opening.expected_session_id,
-            queueing: Some((request.queue_mode, request.queue_mode_default)),
+            queueing: Some((queue_mode, request.queue_mode_default)),
             reason: if request.is_steering {
                 ChangeReason::Steer
             } else {
@@ -303,49 +312,19 @@ impl Dispatch {
         }
     }
 
-    /// The session of an `agent` call: its key, else its transcript, else one of its own.
-    async fn agent_session(
-        &self,
-        request: &AgentRun,
-    ) -> Result<(SessionKey, AgentId), DispatchError> {
-        let agent_id = request.agent_id.as_deref();
-        if let Some(raw) = request.session_key.as_deref() {
-            return self.resolve_key(raw, agent_id);
-        }
-        if let Some(raw) = request.session_id.as_deref()
-            && let Ok(id) = uuid::Uuid::parse_str(raw)
-            && let Some(found) = self
-                .parts
-                .ledger
-                .session_by_id(SessionId::from_uuid(id))
-                .await?
-        {
-            return self.resolve_key(found.key.as_str(), agent_id);
-        }
-        let choice = agent_id.map_or(AgentChoice::Default, |id| AgentChoice::Named(id.to_owned()));
-        let agent = self.agent(&choice)?;
-        let session = key::explicit(&agent.id, &request.idempotency_key)
-            .map_err(|error| bad_key(error, &request.idempotency_key))?;
-        Ok((session, agent.id.clone()))
-    }
-
     /// Resets the session when the message begins with `/new` or `/reset`.
     async fn opening(
         &self,
         caller: &Caller,
         session: &SessionKey,
-        message: String,
+        message: ForAgent,
         expected_session_id: Option<String>,
     ) -> Result<Opening, DispatchError> {
-        let Some((command, rest)) = text::reset_command(&message) else {
+        let Some(reason) = message.reset else {
             return Ok(Opening {
                 expected_session_id: expected(expected_session_id.as_deref(), session)?,
-                message,
+                message: message.text,
             });
-        };
-        let reason = match command {
-            ResetCommand::New => ChangeReason::New,
-            ResetCommand::Reset => ChangeReason::Reset,
         };
         let request = SessionReset {
             session_key: session.to_string(),
@@ -355,10 +334,10 @@ impl Dispatch {
         };
         self.sessions_reset(caller, request).await?;
         Ok(Opening {
-            message: if rest.is_empty() {
+            message: if message.text.is_empty() {
                 GREETING_PROMPT.to_owned()
             } else {
-                rest.to_owned()
+                message.text
             },
             expected_session_id: None,
         })
@@ -513,6 +492,9 @@ impl Dispatch {
         {
             Some(Begun::Existing(record)) => self.known_run(record).await.map(Some),
             Some(Begun::Conflict(_record)) => Err(DispatchError::KeyReused),
+            Some(Begun::New(_)) | None if self.answered.is_used_otherwise(scope) => {
+                Err(DispatchError::KeyReused)
+            }
             Some(Begun::New(_)) | None => Ok(None),
         }
     }

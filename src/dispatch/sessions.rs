@@ -311,7 +311,8 @@ fn text_of(entry: Entry) -> String {
         EntryBody::User { text, .. }
         | EntryBody::Assistant { text, .. }
         | EntryBody::ToolResult { text, .. }
-        | EntryBody::Injected { text, .. } => text,
+        | EntryBody::Injected { text, .. }
+        | EntryBody::Command { text, .. } => text,
         EntryBody::Tool { name, .. } => name,
         EntryBody::Compaction { summary, .. } => summary,
     }

@@ -146,7 +146,7 @@ const CHOICES: [(&str, &[&str]); 9] = [
     ("queueMode", &["steer", "collect", "followup", "interrupt"]),
 ];
 
-fn check_setting(name: &str, value: &Value) -> Result<(), DispatchError> {
+pub(super) fn check_setting(name: &str, value: &Value) -> Result<(), DispatchError> {
     let choices = CHOICES
         .iter()
         .find(|(known, _)| *known == name)

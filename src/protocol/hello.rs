@@ -18,8 +18,7 @@ use super::frame::StateVersion;
 use super::version::Protocol;
 use crate::ids::ConnectionId;
 
-/// The version clients read as the gateway's: the release whose behaviour is served.
-pub const COMPATIBILITY_LEVEL: &str = "2026.9.6";
+pub use crate::version::COMPATIBILITY_LEVEL;
 
 /// The scope that shows the whole snapshot.
 const ADMIN: &str = "operator.admin";

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Entry, EntryBody, Message, Role};
 
 /// The conversation a transcript stands for, oldest first. What came before the last compaction is
-/// represented by its summary; calls of the agent's own tools are not part of it.
+/// represented by its summary; calls of the agent's own tools and text commands are not part of it.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
     said: Arc<VecDeque<Said>>,
@@ -88,7 +88,7 @@ impl Conversation {
             EntryBody::Compaction { summary, kept_from } => {
                 return self.shorten(summary, kept_from.unwrap_or(entry.n));
             }
-            EntryBody::Tool { .. } => return,
+            EntryBody::Tool { .. } | EntryBody::Command { .. } => return,
         };
         self.add(entry.n, message);
     }
@@ -240,6 +240,17 @@ mod tests {
                 (Role::Assistant, "[note]\n\nx"),
             ],
         );
+    }
+
+    #[test]
+    fn commands_are_no_part_of_the_conversation() {
+        let command = |is_answer| EntryBody::Command {
+            wire_id: crate::ids::WireId::parse("c").unwrap(),
+            is_answer,
+            text: "/status".to_owned(),
+        };
+        let said = vec![user("a"), command(false), command(true), user("b")];
+        check(said, &[(Role::User, "a"), (Role::User, "b")]);
     }
 
     #[test]

@@ -27,6 +27,14 @@ pub struct RunInfo {
     pub accepted_at_ms: u64,
 }
 
+impl RunInfo {
+    /// Whether the gateway answers it itself: a message to a session is stored with its run, unless
+    /// it is a text command.
+    pub fn is_command(&self) -> bool {
+        self.front == Front::NativeChat && self.storage == Storage::Ephemeral
+    }
+}
+
 /// The asker of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {

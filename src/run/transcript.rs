@@ -99,6 +99,15 @@ pub enum EntryBody {
         /// The text.
         text: String,
     },
+    /// A text command that the gateway answered itself, or the answer to it; agents get neither.
+    Command {
+        /// The id peers know the command by.
+        wire_id: WireId,
+        /// Which of the two it is.
+        is_answer: bool,
+        /// The text.
+        text: String,
+    },
     /// What came before was summed up.
     Compaction {
         /// The summary that stands for what came before; empty when it was only cut off.

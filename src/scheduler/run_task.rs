@@ -426,6 +426,7 @@ impl RunTask {
             EntryBody::Assistant { .. }
             | EntryBody::Tool { .. }
             | EntryBody::Injected { .. }
+            | EntryBody::Command { .. }
             | EntryBody::Compaction { .. } => false,
         });
         let asked: Conversation = asked.collect();

@@ -96,6 +96,12 @@ pub fn is_reserved(key: &str) -> bool {
     RESERVED.iter().any(|space| rest.starts_with(space))
 }
 
+/// Whether the text is written as the key of an agent's session, well or badly.
+pub fn names_agent(text: &str) -> bool {
+    let prefix = text.trim_start().get(..AGENT.len());
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(AGENT))
+}
+
 /// The key of an agent's main session.
 pub fn main_session(agent: &AgentId, main_key: &str) -> SessionKey {
     SessionKey::from_canonical(format!("{AGENT}{agent}:{}", rest_of_main(main_key)))

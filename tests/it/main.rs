@@ -11,6 +11,7 @@
 )]
 
 mod acknowledgements;
+mod agent_sessions;
 mod authorization;
 mod cli_chat;
 mod cli_commands;
@@ -43,6 +44,7 @@ mod metrics;
 mod model_agent;
 mod model_faults;
 mod native_chat;
+mod native_commands;
 mod native_compact;
 mod native_events;
 mod native_methods;

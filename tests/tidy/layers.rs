@@ -10,9 +10,15 @@ const BASE: &[&str] = &["ids", "error", "clock", "metrics"];
 
 /// What each module may name beside itself; a module that is not here is a complaint.
 const LAYERS: &[(&[&str], &[&[&str]])] = &[
-    (&["ids", "error", "clock", "metrics", "shutdown"], &[]),
+    (
+        &["ids", "error", "clock", "metrics", "shutdown", "version"],
+        &[],
+    ),
     (&["run"], &[&["ids", "error"]]),
-    (&["protocol", "openai"], &[&["run", "ids", "error"]]),
+    (
+        &["protocol", "openai"],
+        &[&["run", "ids", "error", "version"]],
+    ),
     (&["auth", "agent", "events", "session"], &[BASE, &["run"]]),
     (
         &["scheduler"],
@@ -30,6 +36,7 @@ const LAYERS: &[(&[&str], &[&[&str]])] = &[
                 "shutdown",
                 "auth",
                 "scheduler",
+                "version",
             ],
         ],
     ),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{EntryId, SessionKey, WireId};
 use crate::protocol::outcome::{ErrorDetail, ErrorKind};
+use crate::protocol::transcript::{INJECTED_API, INJECTED_MODEL, INJECTED_PROVIDER, MessageUsage};
 
 /// One step of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +90,61 @@ pub struct ChatMessage {
     pub content: Vec<ChatBlock>,
     /// When, in wall-clock milliseconds.
     pub timestamp: u64,
+    /// Set when the gateway itself answers a text command.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<CommandAnswer>,
+}
+
+/// What tells the answer to a text command from that of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandAnswer {
+    /// `stop`.
+    pub stop_reason: String,
+    /// Zero tokens.
+    pub usage: MessageUsage,
+    /// `openai-responses`.
+    pub api: String,
+    /// `openclaw`.
+    pub provider: String,
+    /// `gateway-injected`.
+    pub model: String,
+    /// The run.
+    pub idempotency_key: String,
+    /// Always true: an agent does not get it.
+    pub exclude_from_context: bool,
+    /// Always true: clients show it as a line of the gateway.
+    pub command: bool,
+    /// Always set.
+    #[serde(rename = "__openclaw")]
+    pub meta: CommandMeta,
+}
+
+/// The mark of a text command and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandMeta {
+    /// Always true.
+    pub context_free_command: bool,
+}
+
+impl CommandAnswer {
+    /// What is said of the answer to the command with this id.
+    pub fn new(run: &WireId) -> Self {
+        Self {
+            stop_reason: "stop".to_owned(),
+            usage: MessageUsage::default(),
+            api: INJECTED_API.to_owned(),
+            provider: INJECTED_PROVIDER.to_owned(),
+            model: INJECTED_MODEL.to_owned(),
+            idempotency_key: run.as_str().to_owned(),
+            exclude_from_context: true,
+            command: true,
+            meta: CommandMeta {
+                context_free_command: true,
+            },
+        }
+    }
 }
 
 impl ChatMessage {
@@ -101,6 +157,7 @@ impl ChatMessage {
                 text: text.into(),
             }],
             timestamp,
+            answer: None,
         }
     }
 

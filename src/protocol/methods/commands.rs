@@ -61,6 +61,8 @@ pub enum CommandCategory {
     Session,
     /// Its settings.
     Options,
+    /// What there is, and how it is.
+    Status,
 }
 
 /// Who brings a command along.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ids::SessionId;
+use crate::ids::{SessionId, WireId};
 use crate::protocol::events::Event;
 use crate::protocol::events::agent::{AgentStream, Lifecycle};
+use crate::protocol::events::chat::CommandAnswer;
 use crate::protocol::outcome::{ErrorDetail, ErrorKind};
 use crate::run::{Front, RunInfo};
 
@@ -29,6 +30,7 @@ pub(super) struct Encoder {
     heartbeat: &'static str,
     /// Names the one block of the answer.
     item_id: String,
+    run: WireId,
 }
 
 impl Encoder {
@@ -54,6 +56,7 @@ impl Encoder {
                 Front::NativeAgent | Front::Http => "",
             },
             item_id: format!("{run}:1"),
+            run: info.wire_id.clone(),
         }
     }
 
@@ -160,6 +163,17 @@ impl Encoder {
             push_message(&mut payload, text, ts);
         }
         payload.push('}');
+        payload
+    }
+
+    /// A `chat` event that ends a text command, with the escaped answer and its time.
+    pub(super) fn command_end(&self, seq: u64, text: &str, ts: u64) -> String {
+        let mut payload = self.begin(Event::Chat, seq, 768 + text.len());
+        payload.push_str(r#","state":"final""#);
+        push_message(&mut payload, text, ts);
+        payload.pop();
+        push_members(&mut payload, &CommandAnswer::new(&self.run));
+        payload.push_str("}}");
         payload
     }
 

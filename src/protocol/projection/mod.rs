@@ -132,6 +132,7 @@ pub struct RunProjection {
     session: SessionKey,
     run: RunId,
     front: Front,
+    is_command: bool,
     model: Option<ModelRef>,
     show_reasoning: bool,
     seq: u64,
@@ -152,6 +153,7 @@ impl RunProjection {
             session: run.info.session.clone(),
             run: run.info.run_id,
             front: run.info.front,
+            is_command: run.info.is_command(),
             model: run.model,
             show_reasoning: run.show_reasoning,
             seq: 0,
@@ -167,7 +169,7 @@ impl RunProjection {
 
     /// The agent was started.
     pub fn handle_started(&mut self, started_at_ms: u64) {
-        if self.ended {
+        if self.ended || self.is_command {
             return;
         }
         let start = Lifecycle::Start {
@@ -244,6 +246,7 @@ impl RunProjection {
             return;
         }
         match &terminal.outcome {
+            Outcome::Ok(_) if self.is_command => self.push_command_end(at),
             Outcome::Ok(_) => {
                 if !self.silence.is_silent() {
                     self.silence = Silence::Broken;
@@ -312,6 +315,9 @@ impl RunProjection {
     }
 
     fn flush_if_due(&mut self, at: Moment) {
+        if self.is_command {
+            return;
+        }
         let due = self
             .last_sent
             .is_none_or(|last| at.now.saturating_duration_since(last) >= self.interval());
@@ -445,6 +451,15 @@ impl RunProjection {
             reason,
             message.map(|text| (text, at.wall_ms)),
         );
+        self.push_chat(frame, Kind::Terminal, false);
+    }
+
+    /// A command is told of by its answer alone, as the original does.
+    fn push_command_end(&mut self, at: Moment) {
+        self.seq += 1;
+        let frame = self
+            .encoder
+            .command_end(self.seq, self.text.shown(), at.wall_ms);
         self.push_chat(frame, Kind::Terminal, false);
     }
 

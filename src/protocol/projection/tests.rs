@@ -51,9 +51,13 @@ impl Watched {
     }
 
     fn unstarted(front: Front) -> Self {
+        Self::of(&info(front))
+    }
+
+    fn of(info: &RunInfo) -> Self {
         Self {
             projection: RunProjection::new(ProjectedRun {
-                info: &info(front),
+                info,
                 session_id: Some(SessionId::from_uuid(Uuid::nil())),
                 model: Some(ModelRef {
                     provider: "local".into(),
@@ -164,6 +168,34 @@ fn kind_of(event: &Projected) -> String {
     let stream = payload["stream"].as_str().unwrap();
     let phase = payload["data"]["phase"].as_str().unwrap_or_default();
     format!("{stream} {phase}").trim_end().to_owned()
+}
+
+#[test]
+fn a_command_is_told_of_by_its_marked_answer_alone() {
+    let info = RunInfo {
+        storage: Storage::Ephemeral,
+        ..info(Front::NativeChat)
+    };
+    let mut run = Watched::of(&info);
+    run.projection.handle_started(1_000);
+    run.text("NO_");
+    run.text("REPLY");
+    run.pass(1_000);
+    assert_eq!(run.kinds(), [""; 0], "nothing before the answer is whole");
+    run.end(Outcome::Ok(FinishReason::Stop));
+    assert_eq!(run.kinds(), ["chat final"]);
+    assert!(run.events[0].is_last);
+    let payload = payload(&run.events[0]);
+    let message = &payload["message"];
+    assert_eq!(
+        message["content"],
+        json!([{"type": "text", "text": "NO_REPLY"}]),
+        "a command always has an answer"
+    );
+    assert_eq!(message["idempotencyKey"], "r\"1");
+    assert_eq!(message["__openclaw"], json!({"contextFreeCommand": true}));
+    let [chat]: [ChatEvent; 1] = run.chats().try_into().unwrap();
+    assert!(chat.message.unwrap().answer.unwrap().command);
 }
 
 #[test]

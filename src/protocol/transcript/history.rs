@@ -85,6 +85,8 @@ fn encode(message: &TranscriptMessage<'_>, bytes_max: usize) -> Option<Box<RawVa
         is_error: message.is_error,
         idempotency_key: message.idempotency_key.clone(),
         abort: message.abort.clone(),
+        exclude_from_context: message.exclude_from_context,
+        command: message.command,
         meta: MessageMeta {
             truncated: Some(true),
             reason: Some("oversized".into()),

@@ -24,6 +24,13 @@ pub const TEXT_CHARS_MAX: usize = 8_000;
 /// The same on protocol 3.
 pub const TEXT_CHARS_MAX_V3: usize = 12_000;
 
+/// Who the server says wrote a message it put in itself.
+pub const INJECTED_API: &str = "openai-responses";
+/// The provider of such a message.
+pub const INJECTED_PROVIDER: &str = "openclaw";
+/// The model of such a message.
+pub const INJECTED_MODEL: &str = "gateway-injected";
+
 /// Longest text block in a `session.message` event, in characters: far below a frame.
 const LIVE_TEXT_CHARS_MAX: usize = 256 * 1024;
 
@@ -76,6 +83,12 @@ pub struct TranscriptMessage<'a> {
         skip_serializing_if = "Option::is_none"
     )]
     pub abort: Option<AbortMark<'a>>,
+    /// Set on a text command and its answer: an agent gets neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude_from_context: Option<bool>,
+    /// Set on the answer to a text command, so that clients show it as a line of the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<bool>,
     /// Where the message stands.
     #[serde(borrow, rename = "__openclaw")]
     pub meta: MessageMeta<'a>,
@@ -151,7 +164,7 @@ pub enum Block<'a> {
 }
 
 /// Tokens of a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageUsage {
     /// Of the prompt, without those from a cache.
@@ -239,6 +252,9 @@ pub struct MessageMeta<'a> {
     /// Why: `oversized`.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
+    /// Set on a text command and its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_free_command: Option<bool>,
 }
 
 /// How much of a message is shown.

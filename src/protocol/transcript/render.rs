@@ -7,17 +7,14 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::ids::WireId;
 use crate::protocol::outcome::is_silent;
 use crate::run::{Abort, AbortCause, Entry, EntryBody, Image, ModelRef, ToolCall, Usage};
 
 use super::{
-    AbortMark, Block, Content, MessageMeta, MessageRole, MessageUsage, TranscriptMessage, View,
+    AbortMark, Block, Content, INJECTED_API, INJECTED_MODEL, INJECTED_PROVIDER, MessageMeta,
+    MessageRole, MessageUsage, TranscriptMessage, View,
 };
-
-/// Who the server says wrote a message it put in itself.
-const INJECTED_API: &str = "openai-responses";
-const INJECTED_PROVIDER: &str = "openclaw";
-const INJECTED_MODEL: &str = "gateway-injected";
 
 const TRUNCATED: &str = "\n...(truncated)...";
 
@@ -47,6 +44,11 @@ pub fn messages_of(entry: &Entry, view: View) -> Vec<TranscriptMessage<'_>> {
             text,
         } => vec![writer.tool_result(tool_call_id, name.as_deref(), text.into(), false)],
         EntryBody::Injected { label, text } => vec![writer.injected(label.as_deref(), text)],
+        EntryBody::Command {
+            wire_id,
+            is_answer,
+            text,
+        } => vec![writer.command(wire_id, *is_answer, text)],
         EntryBody::Compaction { summary, .. } => vec![writer.compaction(summary)],
     }
 }
@@ -159,6 +161,26 @@ impl<'a> MessageWriter<'a> {
         message
     }
 
+    fn command(&self, id: &'a WireId, is_answer: bool, text: &'a str) -> TranscriptMessage<'a> {
+        let mut message = if is_answer {
+            let mut message = self.injected(None, text);
+            message.command = Some(true);
+            message
+        } else {
+            self.user(text, &[])
+        };
+        let key: Cow<'a, str> = if is_answer {
+            id.as_str().into()
+        } else {
+            format!("{id}:user").into()
+        };
+        message.idempotency_key = Some(key.clone());
+        message.exclude_from_context = Some(true);
+        message.meta.idempotency_key = Some(key);
+        message.meta.context_free_command = Some(true);
+        message
+    }
+
     fn compaction(&self, summary: &'a str) -> TranscriptMessage<'a> {
         let text = self.capped(summary.into());
         let content = Content::Blocks(vec![Block::Text { text }]);
@@ -235,6 +257,8 @@ impl<'a> MessageWriter<'a> {
             is_error: None,
             idempotency_key: None,
             abort: None,
+            exclude_from_context: None,
+            command: None,
             meta: MessageMeta {
                 id: self.entry.id.to_string().into(),
                 seq: self.entry.n,
@@ -493,6 +517,33 @@ mod tests {
                      "__openclaw": meta(&json!({}))}),
             ],
         );
+    }
+
+    #[test]
+    fn a_command_and_its_answer_are_marked() {
+        let command = |is_answer| EntryBody::Command {
+            wire_id: WireId::parse("c1").unwrap(),
+            is_answer,
+            text: "text".to_owned(),
+        };
+        let shown = |is_answer| {
+            let entry = entry(command(is_answer));
+            let [message] = &messages_of(&entry, View::LIVE)[..] else {
+                panic!("one message");
+            };
+            serde_json::to_value(message).unwrap()
+        };
+        for (is_answer, role, key) in [(false, "user", "c1:user"), (true, "assistant", "c1")] {
+            let message = shown(is_answer);
+            assert_eq!(message["role"], role);
+            assert_eq!(message["idempotencyKey"], key);
+            assert_eq!(message["excludeFromContext"], true);
+            let mark = json!({"idempotencyKey": key, "contextFreeCommand": true});
+            assert_eq!(message["__openclaw"], meta(&mark));
+        }
+        assert_eq!(shown(false).get("command"), None);
+        assert_eq!(shown(true)["command"], true);
+        assert_eq!(shown(true)["model"], "gateway-injected");
     }
 
     #[test]

@@ -31,7 +31,7 @@ params! {
             agent_id: String,
             /// The session.
             session_key: String,
-            /// Must be the session's transcript.
+            /// The session by the caller's own name or its transcript; made when it is not there.
             session_id: String,
             /// Must be the transcript of a session that exists.
             expected_existing_session_id: String,
@@ -47,9 +47,10 @@ params! {
             extra_system_prompt: String,
             /// A label for a session this call makes.
             label: Text<1, 512>,
+            /// Whom the message is for; a session when it is the key of one.
+            to: String,
         }
         unused {
-            to: String,
             thinking: String,
             deliver: bool,
             best_effort_deliver: bool,

@@ -202,14 +202,21 @@ impl SessionPreview {
 
 fn item(entry: &Entry, chars_max: usize) -> Option<PreviewItem> {
     let (role, text) = match &entry.body {
-        EntryBody::User { text, .. } => (PreviewRole::User, text),
+        EntryBody::User { text, .. }
+        | EntryBody::Command {
+            is_answer: false,
+            text,
+            ..
+        } => (PreviewRole::User, text),
         EntryBody::Assistant { text, .. } | EntryBody::Injected { text, .. } => {
             (PreviewRole::Assistant, text)
         }
         EntryBody::Tool { name: text, .. } | EntryBody::ToolResult { text, .. } => {
             (PreviewRole::Tool, text)
         }
-        EntryBody::Compaction { summary, .. } => (PreviewRole::System, summary),
+        EntryBody::Command { text, .. } | EntryBody::Compaction { summary: text, .. } => {
+            (PreviewRole::System, text)
+        }
     };
     let text = text.trim();
     let text = if text.chars().nth(chars_max).is_some() {

@@ -3,7 +3,9 @@
 
 use serde_json::value::RawValue;
 
-use crate::dispatch::{AgentChoice, AgentEntry, AgentIdentity, COMMANDS, Command};
+use crate::dispatch::{
+    AgentChoice, AgentEntry, AgentIdentity, Command, CommandGroup, available_commands,
+};
 use crate::protocol::ErrorBody;
 use crate::protocol::methods::agents::{
     AgentIdentityParams, AgentIdentityResult, AgentSummary, AgentsListParams, AgentsListResult,
@@ -126,7 +128,7 @@ pub(super) fn metadata(call: &Call, params: Option<&RawValue>) -> Result<Served,
 /// What a session can be told and which models it can use: the same for every session.
 pub(super) fn metadata_result(call: &Call) -> ChatMetadataResult {
     ChatMetadataResult {
-        commands: COMMANDS.iter().map(command).collect(),
+        commands: available_commands().map(command).collect(),
         models: model_choices(call),
     }
 }
@@ -140,7 +142,7 @@ pub(super) fn commands(call: &Call, params: Option<&RawValue>) -> Result<Served,
     )?;
     let wanted = params.scope.unwrap_or(CommandScope::Both);
     let with_args = params.include_args.unwrap_or(true);
-    let commands = COMMANDS.iter().map(command);
+    let commands = available_commands().map(command);
     let commands = commands
         .filter(|command| command.scope.is_among(wanted))
         .map(|command| CommandEntry {
@@ -178,10 +180,10 @@ fn command(command: &Command) -> CommandEntry {
         name: command.name.to_owned(),
         text_aliases: command.aliases.iter().map(owned).collect(),
         description: command.description.to_owned(),
-        category: if command.is_setting {
-            CommandCategory::Options
-        } else {
-            CommandCategory::Session
+        category: match command.group {
+            CommandGroup::Session => CommandCategory::Session,
+            CommandGroup::Options => CommandCategory::Options,
+            CommandGroup::Status => CommandCategory::Status,
         },
         source: CommandSource::Native,
         scope: CommandScope::Text,

@@ -47,6 +47,7 @@ pub(super) fn send(
         queue_mode: params.queue_mode.map(QueueMode::from),
         queue_mode_default: Some(queue_mode(call)),
         images,
+        is_literal: params.suppress_command_interpretation == Some(true),
         ..ChatSend::default()
     };
     Ok(begin(call, open, request))

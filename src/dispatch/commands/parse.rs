@@ -1,0 +1,180 @@
+//! Which text command a message is.
+
+use crate::events::ChangeReason;
+use crate::run::QueueMode;
+
+use super::table::{Action, Command, TABLE};
+
+/// Words that stop the runs of a session when a whole message is one of them.
+const STOP_WORDS: [&str; 2] = ["stop", "abort"];
+
+/// A command and what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dispatch) struct Asked<'a> {
+    pub(super) command: &'static Command,
+    pub(super) rest: &'a str,
+}
+
+/// What a message that is no command to answer has for the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::dispatch) struct ForAgent {
+    /// The text; empty behind a bare `/new` or `/reset`.
+    pub(in crate::dispatch) text: String,
+    /// Why the session begins a new transcript first, if it does.
+    pub(in crate::dispatch) reset: Option<ChangeReason>,
+    /// Set when it is for the active run.
+    pub(in crate::dispatch) steer: Option<QueueMode>,
+}
+
+impl Asked<'_> {
+    /// Whether the gateway has the last word on it.
+    pub(in crate::dispatch) const fn is_answered(&self) -> bool {
+        match self.command.action {
+            Action::Answer(_) | Action::Unavailable(_) => true,
+            Action::Steer => self.rest.is_empty(),
+            Action::Stop | Action::New | Action::Reset => false,
+        }
+    }
+
+    /// Whether it begins a new transcript.
+    pub(in crate::dispatch) const fn is_reset(&self) -> bool {
+        matches!(self.command.action, Action::New | Action::Reset)
+    }
+}
+
+impl ForAgent {
+    /// Takes the command in front of a message away.
+    pub(in crate::dispatch) fn new(message: &str, asked: Option<Asked<'_>>) -> Self {
+        let action = asked.map(|asked| (asked.command.action, asked.rest));
+        let (text, reset, steer) = match action {
+            Some((Action::New, rest)) => (rest, Some(ChangeReason::New), None),
+            Some((Action::Reset, rest)) => (rest, Some(ChangeReason::Reset), None),
+            Some((Action::Steer, rest)) => (rest, None, Some(QueueMode::Steer)),
+            Some((Action::Stop | Action::Answer(_) | Action::Unavailable(_), _)) | None => {
+                (message, None, None)
+            }
+        };
+        Self {
+            text: text.to_owned(),
+            reset,
+            steer,
+        }
+    }
+}
+
+/// The text command a message is; a message that begins with another word is none.
+pub(in crate::dispatch) fn find(message: &str) -> Option<Asked<'_>> {
+    let text = message.trim_start();
+    if !text.starts_with('/') {
+        return None;
+    }
+    let end = text.find(|c: char| c.is_whitespace() || c == ':');
+    let (word, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
+    // `/think: high` and `/think:high` are `/think high`.
+    let rest = rest.trim_start().trim_start_matches(':').trim();
+    let means = |command: &&Command| {
+        let mut aliases = command.aliases.iter();
+        aliases.any(|alias| alias.eq_ignore_ascii_case(word))
+    };
+    let command = TABLE.iter().find(means)?;
+    // A message that only begins like an order to stop is for the agent.
+    let is_message = command.action == Action::Stop && !rest.is_empty();
+    (!is_message).then_some(Asked { command, rest })
+}
+
+/// Whether the message only wants the session's runs to stop.
+pub(in crate::dispatch) fn is_stop(message: &str) -> bool {
+    let word = message.trim();
+    let is_word = STOP_WORDS
+        .iter()
+        .any(|stop| stop.eq_ignore_ascii_case(word));
+    is_word || find(message).is_some_and(|asked| asked.command.action == Action::Stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_command_it_begins_with() {
+        for (message, expected) in [
+            ("/status", Some(("status", ""))),
+            (" /STATUS ", Some(("status", ""))),
+            ("/id", Some(("whoami", ""))),
+            ("/think high", Some(("think", "high"))),
+            ("/t:high", Some(("think", "high"))),
+            ("/think: high ", Some(("think", "high"))),
+            (
+                "/compact heed\nthe names",
+                Some(("compact", "heed\nthe names")),
+            ),
+            ("/goal status", Some(("goal", "status"))),
+            ("/statusx", None),
+            ("/nonsense", None),
+            ("/", None),
+            ("//status", None),
+            ("status", None),
+            ("say /status", None),
+            ("/stop", Some(("stop", ""))),
+            ("/stop it", None),
+            ("", None),
+        ] {
+            let found = find(message).map(|asked| (asked.command.name, asked.rest));
+            assert_eq!(found, expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_message_is_a_stop_command() {
+        for (message, expected) in [
+            (" /STOP ", true),
+            ("stop", true),
+            ("/abort", true),
+            ("Abort", true),
+            ("stop it", false),
+            ("/stop it", false),
+            ("/stopx", false),
+            ("/status", false),
+            ("", false),
+        ] {
+            assert_eq!(is_stop(message), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_has_an_answer_is_answered() {
+        for (message, expected) in [
+            ("/status", true),
+            ("/goal status", true),
+            ("/steer", true),
+            ("/steer go left", false),
+            ("/new", false),
+            ("/stop", false),
+        ] {
+            let asked = find(message).unwrap();
+            assert_eq!(asked.is_answered(), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn the_agent_gets_what_follows_a_command() {
+        let (new, reset) = (Some(ChangeReason::New), Some(ChangeReason::Reset));
+        for (message, text, reset, is_steered) in [
+            ("/New hi you", "hi you", new, false),
+            ("/reset", "", reset, false),
+            ("/newer", "/newer", None, false),
+            ("say /new", "say /new", None, false),
+            ("/tell go left", "go left", None, true),
+            ("/steer /new", "/new", None, true),
+            ("/nonsense ", "/nonsense ", None, false),
+        ] {
+            let found = ForAgent::new(message, find(message));
+            let expected = ForAgent {
+                text: text.to_owned(),
+                reset,
+                steer: is_steered.then_some(QueueMode::Steer),
+            };
+            assert_eq!(found, expected, "{message:?}");
+        }
+    }
+}
