@@ -16,6 +16,7 @@ mod request;
 mod resolve;
 mod resume;
 mod runs;
+mod search;
 mod sessions;
 mod settings;
 mod text;
@@ -34,6 +35,7 @@ pub use request::{
     HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCompact, SessionCreate,
     SessionList, SessionName, SessionReset, SessionTexts,
 };
+pub use search::{FoundMessage, FoundMessages, MessageSearch};
 pub use text::{COMMANDS, Command, CommandArgument};
 pub use views::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView,

@@ -228,6 +228,12 @@ pub struct SessionList {
     pub label: Option<String>,
     /// Only sessions that contain this text.
     pub search: Option<String>,
+    /// Only sessions that are, or are not, put among the archived ones.
+    pub archived: Option<bool>,
+    /// Only sessions that are, or are not, pinned.
+    pub pinned: Option<bool>,
+    /// Only sessions whose runs wait or are active; of the other filters the agent alone counts.
+    pub active_only: bool,
     /// Skip this many.
     pub offset: u64,
     /// At most this many.

@@ -1,5 +1,7 @@
 //! Listing, finding, changing, resetting and deleting sessions.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use crate::events::{ChangeReason, Notice, Subscription};
 use crate::ids::{AgentId, SessionId, SessionKey};
 use crate::run::{AbortCause, Entry, EntryBody};
 use crate::session::{
-    EntryRange, LedgerError, SessionPatch, SessionQuery, SessionRecord, SessionTarget, key,
+    EntryRange, LedgerError, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
+    key,
 };
 
 use super::runs::expected;
@@ -52,10 +55,16 @@ impl Dispatch {
             updated_since_ms,
             label: list.label.clone(),
             search: list.search.clone(),
+            archived: list.archived,
+            pinned: list.pinned,
             offset: list.offset,
             limit: list.limit.min(PAGE_MAX),
         };
-        let page = self.parts.ledger.list_sessions(query).await?;
+        let page = if list.active_only {
+            self.active_sessions(&query).await?
+        } else {
+            self.parts.ledger.list_sessions(query).await?
+        };
         let mut sessions = Vec::with_capacity(page.sessions.len());
         for record in page.sessions {
             sessions.push(self.view(record, list.texts).await?);
@@ -63,6 +72,28 @@ impl Dispatch {
         Ok(SessionsPage {
             sessions,
             total: page.total,
+        })
+    }
+
+    /// Sessions whose runs wait or are active, newest first.
+    async fn active_sessions(&self, query: &SessionQuery) -> Result<SessionPage, DispatchError> {
+        let live = self.parts.logs.live();
+        let keys: BTreeSet<_> = live.iter().map(|log| log.info().session.clone()).collect();
+        let mut found = Vec::new();
+        for key in keys {
+            let record = self.parts.ledger.session(key).await?;
+            found.extend(record.filter(|record| {
+                let agent = query.agent.as_ref();
+                agent.is_none_or(|agent| record.agent == *agent)
+            }));
+        }
+        found.sort_by_key(|record| Reverse(record.updated_at_ms));
+        let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
+        let skip = usize::try_from(query.offset).unwrap_or(usize::MAX);
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        Ok(SessionPage {
+            sessions: found.into_iter().skip(skip).take(limit).collect(),
+            total,
         })
     }
 

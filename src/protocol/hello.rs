@@ -18,11 +18,29 @@ use super::frame::StateVersion;
 use super::version::Protocol;
 use crate::ids::ConnectionId;
 
-/// The version clients read as the gateway's: the release whose behaviour is served.
-pub const COMPATIBILITY_LEVEL: &str = "2026.9.6";
+/// The release whose behaviour is served.
+macro_rules! compatibility_level {
+    () => {
+        "2026.9.6"
+    };
+}
+
+/// The release whose behaviour is served.
+pub const COMPATIBILITY_LEVEL: &str = compatibility_level!();
+
+/// The version clients read as the gateway's: the release whose behaviour is served, then, as build
+/// metadata that no comparison looks at, this program and its own version.
+pub const SERVER_VERSION: &str = concat!(
+    compatibility_level!(),
+    "+clawport.",
+    env!("CARGO_PKG_VERSION")
+);
 
 /// The scope that shows the whole snapshot.
 const ADMIN: &str = "operator.admin";
+
+/// What `models.list` shows is all there is to choose from, so it can be relied on.
+pub const PUBLISHED_MODEL_CATALOG: &str = "published-model-catalog";
 
 /// Default of [`Policy::tick_interval_ms`].
 const TICK_INTERVAL_MS: u64 = 30_000;
@@ -71,6 +89,9 @@ pub struct Features {
     pub methods: Arc<[&'static str]>,
     /// The events.
     pub events: Arc<[&'static str]>,
+    /// What clients ask for by name before they use it; not in version 3.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub capabilities: &'static [&'static str],
 }
 
 /// What an accepted peer may do.
@@ -328,7 +349,7 @@ pub(super) struct HelloOk<'a> {
     #[schemars(range(min = 3, max = 4))]
     protocol: u8,
     server: Server<'a>,
-    features: &'a Features,
+    features: Cow<'a, Features>,
     snapshot: &'a Snapshot,
     /// Not in version 3, where it is only there with a device token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -365,11 +386,17 @@ impl Hello {
             tag: HelloTag::HelloOk,
             protocol: version.number(),
             server: Server {
-                version: COMPATIBILITY_LEVEL,
+                version: SERVER_VERSION,
                 boot_id: is_v4.then_some(&*self.boot_id),
                 conn_id: self.connection.to_string(),
             },
-            features: &self.features,
+            features: match version {
+                Protocol::V3 => Cow::Owned(Features {
+                    capabilities: &[],
+                    ..self.features.clone()
+                }),
+                Protocol::V4 => Cow::Borrowed(&self.features),
+            },
             snapshot: &snapshot,
             auth,
             policy,
@@ -418,11 +445,15 @@ mod tests {
                 "type": "hello-ok",
                 "protocol": 4,
                 "server": {
-                    "version": "2026.9.6",
+                    "version": SERVER_VERSION,
                     "bootId": "boot",
                     "connId": "00000000-0000-0000-0000-000000000000",
                 },
-                "features": {"methods": ["health"], "events": ["tick"]},
+                "features": {
+                    "methods": ["health"],
+                    "events": ["tick"],
+                    "capabilities": ["published-model-catalog"],
+                },
                 "snapshot": {
                     "suspension": {"phase": "accepting"},
                     "presence": [{"mode": "gateway", "ts": 1}],
@@ -462,7 +493,7 @@ mod tests {
                 "type": "hello-ok",
                 "protocol": 3,
                 "server": {
-                    "version": "2026.9.6",
+                    "version": SERVER_VERSION,
                     "connId": "00000000-0000-0000-0000-000000000000",
                 },
                 "features": {"methods": ["health"], "events": ["tick"]},

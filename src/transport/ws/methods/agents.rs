@@ -7,13 +7,16 @@ use crate::dispatch::{AgentChoice, AgentEntry, AgentIdentity, COMMANDS, Command}
 use crate::protocol::ErrorBody;
 use crate::protocol::methods::agents::{
     AgentIdentityParams, AgentIdentityResult, AgentSummary, AgentsListParams, AgentsListResult,
-    Identity, ModelChoice, ModelsListParams, ModelsListResult,
+    Identity, ModelChoice, ModelsListParams, ModelsListResult, WebSearchStatusParams,
+    WebSearchStatusResult,
 };
 use crate::protocol::methods::chat::{ChatMetadataParams, ChatMetadataResult};
 use crate::protocol::methods::commands::{
     CommandArg, CommandArgKind, CommandCategory, CommandChoice, CommandEntry, CommandScope,
     CommandSource, CommandsListParams, CommandsListResult,
 };
+
+use crate::transport::ws::rows;
 
 use super::{Call, Served};
 
@@ -83,6 +86,19 @@ pub(super) fn identity(call: &Call, params: Option<&RawValue>) -> Result<Served,
         identity.name = entry.name.as_deref().map(str::to_owned);
     }
     let result = AgentIdentityResult::new(entry.id.as_str(), identity);
+    Ok(Served::Now(call.ok(&result)))
+}
+
+pub(super) fn web_search(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: WebSearchStatusParams = call.params(params)?;
+    let choice = match params.agent_id {
+        Some(id) => AgentChoice::Named(id.to_string()),
+        None => AgentChoice::Default,
+    };
+    let agent = call.native.dispatch.agent(&choice);
+    let agent = agent.map_err(|error| call.error(&error))?;
+    let model = rows::first_model(&agent);
+    let result = WebSearchStatusResult::none(agent.id.as_str(), model.as_ref());
     Ok(Served::Now(call.ok(&result)))
 }
 
