@@ -33,7 +33,7 @@ pub use reply::{
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
     HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCompact, SessionCreate,
-    SessionList, SessionName, SessionReset, SessionTexts,
+    SessionDelete, SessionList, SessionName, SessionReset, SessionTexts,
 };
 pub use search::{FoundMessage, FoundMessages, MessageSearch};
 pub use text::{COMMANDS, Command, CommandArgument};

@@ -262,6 +262,19 @@ pub enum SessionName {
     Label(String),
 }
 
+/// The native method `sessions.delete`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionDelete {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Must be the session's transcript, when given.
+    pub expected_session_id: Option<String>,
+    /// Leave the session alone unless it is archived.
+    pub archived_only: bool,
+}
+
 /// The native method `sessions.reset`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionReset {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::auth::{CallFacts, Operation};
@@ -18,8 +19,8 @@ use crate::session::{
 
 use super::runs::expected;
 use super::{
-    Caller, Dispatch, DispatchError, SessionList, SessionName, SessionReset, SessionTexts,
-    SessionView, SessionsPage, settings,
+    Caller, Dispatch, DispatchError, SessionDelete, SessionList, SessionName, SessionReset,
+    SessionTexts, SessionView, SessionsPage, settings,
 };
 
 /// Most sessions one page has.
@@ -219,26 +220,36 @@ impl Dispatch {
         Ok(record)
     }
 
-    /// Stops the session's runs and removes it; `None` when it did not exist.
+    /// Stops the session's runs and removes it; `None` when it did not exist, or is not archived
+    /// although only an archived one may go.
     ///
     /// # Errors
     /// The main session, runs that do not end, an unexpected transcript, a failing ledger.
     pub async fn sessions_delete(
         &self,
         caller: &Caller,
-        key: &str,
-        agent_id: Option<&str>,
-        expected_session_id: Option<&str>,
+        request: SessionDelete,
     ) -> Result<Option<SessionRecord>, DispatchError> {
-        self.require(caller, Operation::Method("sessions.delete"))?;
+        let facts = CallFacts {
+            archived_only: request.archived_only,
+            ..CallFacts::default()
+        };
+        self.require(caller, Operation::Call("sessions.delete", facts))?;
         self.accepting()?;
-        let (key, agent) = self.resolve_key(key, agent_id)?;
+        let (key, agent) = self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
         if key::is_main(&key, &agent, &self.parts.config.main_key()) {
             return Err(DispatchError::DeleteMain(key));
         }
-        let expected = expected(expected_session_id, &key)?;
-        self.end_runs(&key).await?;
+        let expected = expected(request.expected_session_id.as_deref(), &key)?;
         let ledger = &self.parts.ledger;
+        if request.archived_only {
+            let found = ledger.session(key.clone()).await?;
+            let archived = found.as_ref().and_then(|it| it.settings.get("archived"));
+            if archived != Some(&Value::Bool(true)) {
+                return Ok(None);
+            }
+        }
+        self.end_runs(&key).await?;
         let removed = ledger
             .delete_session(ledger.lease(), key.clone(), expected)
             .await;

@@ -31,8 +31,8 @@ use super::methods::chat::{
 };
 use super::methods::commands::{CommandsListParams, CommandsListResult};
 use super::methods::config::{
-    ConfigGetParams, ConfigGetResult, ConfigSchemaLookupParams, ConfigSchemaLookupResult,
-    ConfigSchemaParams, ConfigSchemaResult,
+    ConfigGetParams, ConfigGetResult, ConfigLookupParams, ConfigLookupResult, ConfigSchemaParams,
+    ConfigSchemaResult,
 };
 use super::methods::device::{
     DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult,
@@ -158,9 +158,7 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::SetHeartbeats => method::<SetHeartbeatsParams, SetHeartbeatsResult>(row),
         Method::ObserverVisibility => method::<ObserverVisibilityParams, Noted>(row),
         Method::SessionsSearch => method::<SessionsSearchParams, SessionsSearchResult>(row),
-        Method::ConfigSchemaLookup => {
-            method::<ConfigSchemaLookupParams, ConfigSchemaLookupResult>(row)
-        }
+        Method::ConfigSchemaLookup => method::<ConfigLookupParams, ConfigLookupResult>(row),
         Method::DiagnosticsStability => method::<StabilityParams, StabilityResult>(row),
         Method::SystemInfo => method::<SystemInfoParams, SystemInfoResult>(row),
         Method::WebSearchStatus => method::<WebSearchStatusParams, WebSearchStatusResult>(row),

@@ -34,8 +34,13 @@ params! {
             session_key: String,
             /// Which part of the catalogue.
             view: ModelsView,
+            /// Only models of this provider.
+            provider: NonEmpty,
         }
         unused {
+            auth_profile_id: NonEmpty,
+            include_default_models: bool,
+            include_details: bool,
             include_provider_capabilities: bool,
             prepared_only: bool,
             refresh: bool,

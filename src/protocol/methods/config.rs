@@ -34,7 +34,7 @@ pub struct ConfigSchemaResult {
 
 params! {
     /// Parameters of `config.schema.lookup`.
-    ConfigSchemaLookupParams {
+    ConfigLookupParams {
         required {
             /// The key, its parts joined by dots; `.` is the whole file.
             path: Text<1, 1024>,
@@ -47,7 +47,7 @@ const PATH_PARTS_MAX: usize = 32;
 
 /// The result of `config.schema.lookup`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ConfigSchemaLookupResult {
+pub struct ConfigLookupResult {
     /// The key.
     pub path: String,
     /// Its schema.
@@ -73,7 +73,7 @@ pub struct ConfigSchemaChild {
     pub has_children: bool,
 }
 
-impl ConfigSchemaLookupResult {
+impl ConfigLookupResult {
     /// Finds a key in a schema without references; `None` for one it does not have.
     pub fn find(schema: &Value, path: &str) -> Option<Self> {
         let parts: Vec<&str> = path
@@ -240,7 +240,7 @@ mod tests {
             "aliases": {"type": "object", "additionalProperties": {"type": "string"}},
         }});
         let check = |path: &str, kind: &str, keys: &[&str]| {
-            let found = ConfigSchemaLookupResult::find(&schema, path).unwrap();
+            let found = ConfigLookupResult::find(&schema, path).unwrap();
             assert_eq!(found.schema["type"], kind, "{path}");
             let found: Vec<_> = found.children.iter().map(|it| it.path.as_str()).collect();
             assert_eq!(found, keys, "{path}");
@@ -252,13 +252,9 @@ mod tests {
         check("aliases", "object", &["aliases.*"]);
         check("aliases.fast", "string", &[]);
         for path in ["", "nope", "agents.list.x", "aliases.fast.more"] {
-            assert_eq!(
-                ConfigSchemaLookupResult::find(&schema, path),
-                None,
-                "{path}"
-            );
+            assert_eq!(ConfigLookupResult::find(&schema, path), None, "{path}");
         }
-        let agents = ConfigSchemaLookupResult::find(&schema, "agents").unwrap();
+        let agents = ConfigLookupResult::find(&schema, "agents").unwrap();
         let list = &agents.children[0];
         assert!(list.required && list.has_children, "{list:?}");
     }

@@ -19,9 +19,7 @@ use crate::protocol::methods::chat::{
     ChatSendParams, ChatStartupParams,
 };
 use crate::protocol::methods::commands::CommandsListParams;
-use crate::protocol::methods::config::{
-    ConfigGetParams, ConfigSchemaLookupParams, ConfigSchemaParams,
-};
+use crate::protocol::methods::config::{ConfigGetParams, ConfigLookupParams, ConfigSchemaParams};
 use crate::protocol::methods::device::{
     DevicePairApproveParams, DevicePairListParams, DevicePairRejectParams, DevicePairRemoveParams,
     DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRotateParams,
@@ -122,7 +120,7 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::SetHeartbeats => check!(SetHeartbeatsParams),
         Method::ObserverVisibility => check!(ObserverVisibilityParams),
         Method::SessionsSearch => check!(SessionsSearchParams),
-        Method::ConfigSchemaLookup => check!(ConfigSchemaLookupParams),
+        Method::ConfigSchemaLookup => check!(ConfigLookupParams),
         Method::DiagnosticsStability => check!(StabilityParams),
         Method::SystemInfo => check!(SystemInfoParams),
         Method::WebSearchStatus => check!(WebSearchStatusParams),

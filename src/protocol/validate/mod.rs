@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use schemars::JsonSchema;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::error::{ErrorBody, invalid_params};
@@ -81,7 +81,7 @@ where
 /// [`NAMES_MAX`]. Params that are no object have none.
 pub fn ignored_members<T: JsonSchema + 'static>(params: Option<&RawValue>) -> Vec<Box<str>> {
     #[derive(serde::Deserialize)]
-    struct Names<'a>(#[serde(borrow)] BTreeMap<Name<'a>, IgnoredAny>);
+    struct Names<'a>(#[serde(borrow)] BTreeMap<Name<'a>, &'a RawValue>);
     #[derive(PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
     struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -93,13 +93,19 @@ impl Filter {
             terms.push("label = :label");
             params.push((":label", Box::new(label.clone())));
         }
-        terms.extend(query.archived.map(|is| match is {
-            true => "settings ->> 'archived' = 1",
-            false => "settings ->> 'archived' IS NOT 1",
+        terms.extend(query.archived.map(|is| {
+            if is {
+                "settings ->> 'archived' = 1"
+            } else {
+                "settings ->> 'archived' IS NOT 1"
+            }
         }));
-        terms.extend(query.pinned.map(|is| match is {
-            true => "settings ->> 'pinned' = 1",
-            false => "settings ->> 'pinned' IS NOT 1",
+        terms.extend(query.pinned.map(|is| {
+            if is {
+                "settings ->> 'pinned' = 1"
+            } else {
+                "settings ->> 'pinned' IS NOT 1"
+            }
         }));
         let sql = if terms.is_empty() {
             String::new()

@@ -127,7 +127,7 @@ fn an_update_is_not_made() {
 fn a_page_of_no_jobs_is_the_page_that_was_asked_for() {
     let page = |offset: u64, limit: u64| {
         json!({
-            "jobs": [], "total": 0, "offset": offset, "limit": limit,
+            "jobs": [], "snapshotRevision": "empty", "total": 0, "offset": offset, "limit": limit,
             "hasMore": false, "nextOffset": null,
         })
     };
@@ -155,11 +155,6 @@ fn params_that_break_their_form_are_refused() {
             "invalid sessions.branches.list params: must have required property 'sessionKey'",
         ),
         (
-            Stub::NodeList,
-            json!({"x": 1}),
-            "invalid node.list params: at root: unexpected property 'x'",
-        ),
-        (
             Stub::UsageStatus,
             json!([]),
             "invalid usage.status params: must be object",
@@ -177,4 +172,57 @@ fn every_stub_method_is_in_the_table_of_methods() {
         assert_eq!(row.method, Method::Stub(*stub));
         assert_eq!(row.scope, stub.scope());
     }
+}
+
+#[test]
+fn what_people_and_machines_lack_is_answered_as_none() {
+    let none = json!({});
+    let agent = json!({"agentId": "main", "sessionKey": "main", "selectedScope": "agent"});
+    check(Stub::UsersList, &none, &json!({"profiles": []}));
+    check(Stub::WorktreesList, &none, &json!({"worktrees": []}));
+    check(
+        Stub::NodePairList,
+        &none,
+        &json!({"pending": [], "paired": []}),
+    );
+    check(Stub::ProgressCardGet, &agent, &json!({"card": null}));
+    check(Stub::CompanionState, &agent, &json!({"exchanges": []}));
+    check(Stub::ApprovalHistory, &none, &json!({"items": []}));
+    check(Stub::SkillsSearch, &none, &json!({"results": []}));
+    check(
+        Stub::PluginsList,
+        &none,
+        &json!({"plugins": [], "diagnostics": [], "mutationAllowed": false}),
+    );
+    check(
+        Stub::TranscriptsList,
+        &none,
+        &json!({"sessions": [], "nextCursor": null}),
+    );
+    check(
+        Stub::CronRuns,
+        &json!({"scope": "all", "limit": 20, "offset": 40}),
+        &json!({"entries": [], "total": 0, "offset": 40, "limit": 20, "hasMore": false,
+            "nextOffset": null}),
+    );
+    check(
+        Stub::MemoryPlan,
+        &agent,
+        &json!({"agentId": "main", "workspace": "", "providers": []}),
+    );
+    let memory = reply(Stub::MemoryStatus, &agent).unwrap();
+    assert_eq!(
+        (&memory["agentId"], &memory["embedding"]["ok"]),
+        (&json!("main"), &json!(false))
+    );
+    let github = reply(Stub::GithubStatus, &agent).unwrap();
+    assert_eq!(
+        github["selected"],
+        json!({"scope": "agent", "configured": false, "identity": null})
+    );
+    let rules = reply(Stub::ExecApprovalsGet, &none).unwrap();
+    assert_eq!(
+        (&rules["exists"], &rules["file"]["defaults"]["security"]),
+        (&json!(false), &json!("deny"))
+    );
 }

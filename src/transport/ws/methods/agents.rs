@@ -103,8 +103,11 @@ pub(super) fn web_search(call: &Call, params: Option<&RawValue>) -> Result<Serve
 }
 
 pub(super) fn models(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
-    let _params: ModelsListParams = call.params(params)?;
-    let models = model_choices(call);
+    let params: ModelsListParams = call.params(params)?;
+    let mut models = model_choices(call);
+    if let Some(provider) = params.provider.as_deref() {
+        models.retain(|choice| choice.provider == provider);
+    }
     let result = ModelsListResult { models };
     Ok(Served::Now(if call.is_v3() {
         call.ok(&result.for_v3())

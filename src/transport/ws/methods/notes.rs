@@ -10,7 +10,7 @@ use crate::clock::rfc3339;
 use crate::dispatch::AgentChoice;
 use crate::ids::SessionKey;
 use crate::protocol::methods::config::{
-    ConfigSchemaLookupParams, ConfigSchemaLookupResult, ConfigSchemaParams, ConfigSchemaResult,
+    ConfigLookupParams, ConfigLookupResult, ConfigSchemaParams, ConfigSchemaResult,
 };
 use crate::protocol::methods::notes::{
     DiagnosticsLanesParams, DiagnosticsLanesResult, GatewayIdentityParams, GatewayIdentityResult,
@@ -57,13 +57,12 @@ pub(super) fn wake(
     let params: WakeParams = call.params(params)?;
     let dispatch = &call.native.dispatch;
     let agent_id = params.agent_id.as_deref();
-    let session = match &params.session_key {
-        Some(key) => dispatch.resolve_key(key, agent_id).map(|(key, _agent)| key),
-        None => {
-            let named = |id: &str| AgentChoice::Named(id.to_owned());
-            let agent = dispatch.agent(&agent_id.map_or(AgentChoice::Default, named));
-            agent.map(|agent| dispatch.main_session(&agent.id))
-        }
+    let session = if let Some(key) = &params.session_key {
+        dispatch.resolve_key(key, agent_id).map(|(key, _agent)| key)
+    } else {
+        let named = |id: &str| AgentChoice::Named(id.to_owned());
+        let agent = dispatch.agent(&agent_id.map_or(AgentChoice::Default, named));
+        agent.map(|agent| dispatch.main_session(&agent.id))
     };
     let session = session.map_err(|error| call.error(&error))?;
     Ok(tell(call, open, session, params.text.to_string()))
@@ -180,9 +179,9 @@ pub(super) fn stability(call: &Call, params: Option<&RawValue>) -> Result<Served
 }
 
 pub(super) fn config_lookup(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
-    let params: ConfigSchemaLookupParams = call.params(params)?;
+    let params: ConfigLookupParams = call.params(params)?;
     let schema = call.native.dispatch.config().schema();
-    let found = ConfigSchemaLookupResult::find(&schema, &params.path);
+    let found = ConfigLookupResult::find(&schema, &params.path);
     let found = found.ok_or_else(|| call.invalid("config schema path not found"))?;
     Ok(Served::Now(call.ok(&found)))
 }

@@ -1,11 +1,10 @@
 //! `sessions.*`: lists, changes and subscriptions (`protocol-facts` §6.6–6.8).
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dispatch::{
-    DispatchError, FoundMessage, MessageSearch, SessionList, SessionName, SessionReset,
-    SessionTexts,
+    DispatchError, FoundMessage, MessageSearch, SessionDelete, SessionList, SessionName,
+    SessionReset, SessionTexts,
 };
 use crate::events::ChangeReason;
 use crate::ids::SessionKey;
@@ -178,7 +177,12 @@ pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served,
         let native = &call.native;
         let found = native
             .dispatch
-            .session(&call.peer.caller, params.key.as_str(), None, texts)
+            .session(
+                &call.peer.caller,
+                params.key.as_str(),
+                params.agent_id.as_deref(),
+                texts,
+            )
             .await;
         call.answer(found.map(|view| SessionsDescribeResult {
             session: view.map(|view| rows::row(native, &view)),
@@ -350,26 +354,14 @@ async fn carry_out_delete(
     params: SessionsDeleteParams,
 ) -> Result<(SessionKey, bool), DispatchError> {
     let dispatch = &call.native.dispatch;
-    let agent = params.agent_id.as_deref();
-    let (key, _agent) = dispatch.resolve_key(&params.key, agent)?;
-    if params.archived_only == Some(true) {
-        let found = dispatch
-            .session(
-                &call.peer.caller,
-                &params.key,
-                agent,
-                SessionTexts::default(),
-            )
-            .await?;
-        let archived = found.and_then(|view| view.record.settings.get("archived").cloned());
-        if archived != Some(Value::Bool(true)) {
-            return Ok((key, false));
-        }
-    }
-    let expected = params.expected_session_id.as_deref();
-    let gone = dispatch
-        .sessions_delete(&call.peer.caller, &params.key, agent, expected)
-        .await?;
+    let (key, _agent) = dispatch.resolve_key(&params.key, params.agent_id.as_deref())?;
+    let request = SessionDelete {
+        session_key: params.key.to_string(),
+        agent_id: params.agent_id,
+        expected_session_id: params.expected_session_id,
+        archived_only: params.archived_only == Some(true),
+    };
+    let gone = dispatch.sessions_delete(&call.peer.caller, request).await?;
     Ok((key, gone.is_some()))
 }
 
