@@ -19,6 +19,44 @@ pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
+/// The same without references, for forms that cannot follow them.
+pub(super) fn inlined() -> &'static Value {
+    static INLINED: LazyLock<Value> = LazyLock::new(|| {
+        let mut schema = SCHEMA.clone();
+        if let Value::Object(members) = &mut schema {
+            members.remove("$defs");
+        }
+        inline(&mut schema);
+        schema
+    });
+    &INLINED
+}
+
+/// Puts what references stand for in their place; a description beside one goes first. No type of
+/// the configuration contains itself.
+fn inline(node: &mut Value) {
+    let Value::Object(members) = node else {
+        return;
+    };
+    if members.contains_key("$ref") {
+        let target = resolve(&Value::Object(members.clone())).clone();
+        members.remove("$ref");
+        if let Value::Object(target) = target {
+            for (name, member) in target {
+                members.entry(name).or_insert(member);
+            }
+        }
+    }
+    for (key, member) in members.iter_mut() {
+        match (key.as_str(), member) {
+            ("properties", Value::Object(parts)) => parts.values_mut().for_each(inline),
+            ("anyOf" | "oneOf", Value::Array(parts)) => parts.iter_mut().for_each(inline),
+            ("items" | "additionalProperties", part) => inline(part),
+            _ => {}
+        }
+    }
+}
+
 /// What a `$ref` stands for; a schema without one stands for itself.
 pub(super) fn resolve(node: &Value) -> &Value {
     let name = node.get("$ref").and_then(Value::as_str);
@@ -146,6 +184,58 @@ mod tests {
                 assert!(schema()["$defs"].get(name).is_some(), "{way}: {name}");
             }
         });
+    }
+
+    /// Whether the form of the Control UI can draw a value: its type must be said, a choice must be
+    /// among constants or among values whose types are said, and every keyword must be known to it.
+    fn is_drawable(members: &Map<String, Value>) -> bool {
+        const KEYWORDS: &[&str] = &[
+            "$schema",
+            "title",
+            "description",
+            "default",
+            "examples",
+            "writeOnly",
+            "const",
+            "enum",
+            "type",
+            "properties",
+            "required",
+            "additionalProperties",
+            "items",
+            "minimum",
+            "maximum",
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "pattern",
+            "format",
+            "anyOf",
+            "oneOf",
+        ];
+        const TYPES: &[&str] = &["string", "number", "integer", "boolean", "object", "array"];
+        let has_type = |node: &Value| node["type"].as_str().is_some_and(|it| TYPES.contains(&it));
+        let options = members.get("anyOf").or_else(|| members.get("oneOf"));
+        let is_typed = match options.and_then(Value::as_array) {
+            Some(options) => {
+                let is_constant = |it: &Value| it.get("const").or(it.get("enum")).is_some();
+                options.iter().all(is_constant) || options.iter().all(has_type)
+            }
+            None => has_type(&Value::Object(members.clone())),
+        };
+        is_typed && members.keys().all(|key| KEYWORDS.contains(&key.as_str()))
+    }
+
+    #[test]
+    fn the_form_of_the_control_ui_can_draw_every_key() {
+        let mut nodes = 0;
+        walk(inlined(), "", &mut |way, members| {
+            nodes += 1;
+            let shown = serde_json::to_string(members).unwrap();
+            assert!(is_drawable(members), "{way}: {shown}");
+        });
+        assert!(nodes > 200, "only {nodes} nodes");
     }
 
     #[test]

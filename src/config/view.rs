@@ -118,7 +118,7 @@ impl ConfigView for View {
     }
 
     fn schema(&self) -> Json {
-        super::schema::schema().clone()
+        super::schema::inlined().clone()
     }
 
     fn main_key(&self) -> Arc<str> {

@@ -172,17 +172,18 @@ impl Dispatch {
     }
 
     /// Puts what happened elsewhere into a session, so that its agent knows of it with the next
-    /// turn; the session is made when it does not exist.
+    /// turn; the session is made when it does not exist. `operation` is the method that tells it.
     ///
     /// # Errors
     /// A missing scope, a failing ledger.
     pub async fn system_event(
         &self,
         caller: &Caller,
+        operation: Operation<'_>,
         session: &SessionKey,
         text: String,
     ) -> Result<(), DispatchError> {
-        self.require(caller, Operation::Method("system-event"))?;
+        self.require(caller, operation)?;
         self.accepting()?;
         let (key, agent) = self.resolve_key(session.as_str(), None)?;
         if self.parts.ledger.session(key.clone()).await?.is_none() {
@@ -196,7 +197,7 @@ impl Dispatch {
             message: text,
             label: Some(SYSTEM_LABEL.to_owned()),
         };
-        self.chat_inject(caller, request).await.map(drop)
+        self.inject(request).await.map(drop)
     }
 
     /// Appends an assistant message to a transcript.
@@ -210,6 +211,10 @@ impl Dispatch {
     ) -> Result<Injected, DispatchError> {
         self.require(caller, Operation::Method("chat.inject"))?;
         self.accepting()?;
+        self.inject(request).await
+    }
+
+    async fn inject(&self, request: ChatInject) -> Result<Injected, DispatchError> {
         let (key, agent) = self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
         let now_ms = self.parts.clock.now_ms();
         let entry = NewEntry {

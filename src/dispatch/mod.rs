@@ -17,6 +17,7 @@ mod request;
 mod resolve;
 mod resume;
 mod runs;
+mod search;
 mod sessions;
 mod settings;
 mod text;
@@ -34,8 +35,9 @@ pub use reply::{
 pub use request::{
     AgentChoice, AgentRun, Caller, ChatAbort, ChatCompletion, ChatInject, ChatSend, HistoryCursor,
     HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCompact, SessionCreate,
-    SessionList, SessionName, SessionReset, SessionTexts,
+    SessionDelete, SessionList, SessionName, SessionReset, SessionTexts,
 };
+pub use search::{FoundMessage, FoundMessages, MessageSearch};
 pub use views::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView,
     GatewayIdentity, LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent,

@@ -234,6 +234,12 @@ pub struct SessionList {
     pub label: Option<String>,
     /// Only sessions that contain this text.
     pub search: Option<String>,
+    /// Only sessions that are, or are not, put among the archived ones.
+    pub archived: Option<bool>,
+    /// Only sessions that are, or are not, pinned.
+    pub pinned: Option<bool>,
+    /// Only sessions whose runs wait or are active; of the other filters the agent alone counts.
+    pub active_only: bool,
     /// Skip this many.
     pub offset: u64,
     /// At most this many.
@@ -260,6 +266,19 @@ pub enum SessionName {
     Id(String),
     /// By label.
     Label(String),
+}
+
+/// The native method `sessions.delete`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionDelete {
+    /// The session, as the caller wrote it.
+    pub session_key: String,
+    /// The agent, must agree with the key.
+    pub agent_id: Option<String>,
+    /// Must be the session's transcript, when given.
+    pub expected_session_id: Option<String>,
+    /// Leave the session alone unless it is archived.
+    pub archived_only: bool,
 }
 
 /// The native method `sessions.reset`.

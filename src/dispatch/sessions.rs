@@ -1,8 +1,11 @@
 //! Listing, finding, changing, resetting and deleting sessions.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::auth::{CallFacts, Operation};
@@ -10,13 +13,14 @@ use crate::events::{ChangeReason, Notice, Subscription};
 use crate::ids::{AgentId, SessionId, SessionKey};
 use crate::run::{AbortCause, Entry, EntryBody};
 use crate::session::{
-    EntryRange, LedgerError, SessionPatch, SessionQuery, SessionRecord, SessionTarget, key,
+    EntryRange, LedgerError, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
+    key,
 };
 
 use super::runs::expected;
 use super::{
-    Caller, Dispatch, DispatchError, SessionList, SessionName, SessionReset, SessionTexts,
-    SessionView, SessionsPage, settings,
+    Caller, Dispatch, DispatchError, SessionDelete, SessionList, SessionName, SessionReset,
+    SessionTexts, SessionView, SessionsPage, settings,
 };
 
 /// Most sessions one page has.
@@ -52,10 +56,16 @@ impl Dispatch {
             updated_since_ms,
             label: list.label.clone(),
             search: list.search.clone(),
+            archived: list.archived,
+            pinned: list.pinned,
             offset: list.offset,
             limit: list.limit.min(PAGE_MAX),
         };
-        let page = self.parts.ledger.list_sessions(query).await?;
+        let page = if list.active_only {
+            self.active_sessions(&query).await?
+        } else {
+            self.parts.ledger.list_sessions(query).await?
+        };
         let mut sessions = Vec::with_capacity(page.sessions.len());
         for record in page.sessions {
             sessions.push(self.view(record, list.texts).await?);
@@ -63,6 +73,28 @@ impl Dispatch {
         Ok(SessionsPage {
             sessions,
             total: page.total,
+        })
+    }
+
+    /// Sessions whose runs wait or are active, newest first.
+    async fn active_sessions(&self, query: &SessionQuery) -> Result<SessionPage, DispatchError> {
+        let live = self.parts.logs.live();
+        let keys: BTreeSet<_> = live.iter().map(|log| log.info().session.clone()).collect();
+        let mut found = Vec::new();
+        for key in keys {
+            let record = self.parts.ledger.session(key).await?;
+            found.extend(record.filter(|record| {
+                let agent = query.agent.as_ref();
+                agent.is_none_or(|agent| record.agent == *agent)
+            }));
+        }
+        found.sort_by_key(|record| Reverse(record.updated_at_ms));
+        let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
+        let skip = usize::try_from(query.offset).unwrap_or(usize::MAX);
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        Ok(SessionPage {
+            sessions: found.into_iter().skip(skip).take(limit).collect(),
+            total,
         })
     }
 
@@ -188,26 +220,36 @@ impl Dispatch {
         Ok(record)
     }
 
-    /// Stops the session's runs and removes it; `None` when it did not exist.
+    /// Stops the session's runs and removes it; `None` when it did not exist, or is not archived
+    /// although only an archived one may go.
     ///
     /// # Errors
     /// The main session, runs that do not end, an unexpected transcript, a failing ledger.
     pub async fn sessions_delete(
         &self,
         caller: &Caller,
-        key: &str,
-        agent_id: Option<&str>,
-        expected_session_id: Option<&str>,
+        request: SessionDelete,
     ) -> Result<Option<SessionRecord>, DispatchError> {
-        self.require(caller, Operation::Method("sessions.delete"))?;
+        let facts = CallFacts {
+            archived_only: request.archived_only,
+            ..CallFacts::default()
+        };
+        self.require(caller, Operation::Call("sessions.delete", facts))?;
         self.accepting()?;
-        let (key, agent) = self.resolve_key(key, agent_id)?;
+        let (key, agent) = self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
         if key::is_main(&key, &agent, &self.parts.config.main_key()) {
             return Err(DispatchError::DeleteMain(key));
         }
-        let expected = expected(expected_session_id, &key)?;
-        self.end_runs(&key).await?;
+        let expected = expected(request.expected_session_id.as_deref(), &key)?;
         let ledger = &self.parts.ledger;
+        if request.archived_only {
+            let found = ledger.session(key.clone()).await?;
+            let archived = found.as_ref().and_then(|it| it.settings.get("archived"));
+            if archived != Some(&Value::Bool(true)) {
+                return Ok(None);
+            }
+        }
+        self.end_runs(&key).await?;
         let removed = ledger
             .delete_session(ledger.lease(), key.clone(), expected)
             .await;

@@ -18,10 +18,13 @@ use super::frame::StateVersion;
 use super::version::Protocol;
 use crate::ids::ConnectionId;
 
-pub use crate::version::COMPATIBILITY_LEVEL;
+pub use crate::version::{COMPATIBILITY_LEVEL, SERVER_VERSION};
 
 /// The scope that shows the whole snapshot.
 const ADMIN: &str = "operator.admin";
+
+/// What `models.list` shows is all there is to choose from, so it can be relied on.
+pub const PUBLISHED_MODEL_CATALOG: &str = "published-model-catalog";
 
 /// Default of [`Policy::tick_interval_ms`].
 const TICK_INTERVAL_MS: u64 = 30_000;
@@ -70,6 +73,9 @@ pub struct Features {
     pub methods: Arc<[&'static str]>,
     /// The events.
     pub events: Arc<[&'static str]>,
+    /// What clients ask for by name before they use it; not in version 3.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub capabilities: &'static [&'static str],
 }
 
 /// What an accepted peer may do.
@@ -327,7 +333,7 @@ pub(super) struct HelloOk<'a> {
     #[schemars(range(min = 3, max = 4))]
     protocol: u8,
     server: Server<'a>,
-    features: &'a Features,
+    features: Cow<'a, Features>,
     snapshot: &'a Snapshot,
     /// Not in version 3, where it is only there with a device token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -364,11 +370,17 @@ impl Hello {
             tag: HelloTag::HelloOk,
             protocol: version.number(),
             server: Server {
-                version: COMPATIBILITY_LEVEL,
+                version: SERVER_VERSION,
                 boot_id: is_v4.then_some(&*self.boot_id),
                 conn_id: self.connection.to_string(),
             },
-            features: &self.features,
+            features: match version {
+                Protocol::V3 => Cow::Owned(Features {
+                    capabilities: &[],
+                    ..self.features.clone()
+                }),
+                Protocol::V4 => Cow::Borrowed(&self.features),
+            },
             snapshot: &snapshot,
             auth,
             policy,
@@ -417,11 +429,15 @@ mod tests {
                 "type": "hello-ok",
                 "protocol": 4,
                 "server": {
-                    "version": "2026.9.6",
+                    "version": SERVER_VERSION,
                     "bootId": "boot",
                     "connId": "00000000-0000-0000-0000-000000000000",
                 },
-                "features": {"methods": ["health"], "events": ["tick"]},
+                "features": {
+                    "methods": ["health"],
+                    "events": ["tick"],
+                    "capabilities": ["published-model-catalog"],
+                },
                 "snapshot": {
                     "suspension": {"phase": "accepting"},
                     "presence": [{"mode": "gateway", "ts": 1}],
@@ -461,7 +477,7 @@ mod tests {
                 "type": "hello-ok",
                 "protocol": 3,
                 "server": {
-                    "version": "2026.9.6",
+                    "version": SERVER_VERSION,
                     "connId": "00000000-0000-0000-0000-000000000000",
                 },
                 "features": {"methods": ["health"], "events": ["tick"]},

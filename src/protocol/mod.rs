@@ -47,8 +47,8 @@ pub use frame::{
 };
 pub use hello::{
     AttachmentPolicy, AuthModeName, COMPATIBILITY_LEVEL, Challenge, Confidential, Features, Hello,
-    HelloAuth, Policy, PresenceEntry, RosterOwnership, SessionDefaults, Snapshot, Suspension,
-    SuspensionPhase,
+    HelloAuth, PUBLISHED_MODEL_CATALOG, Policy, PresenceEntry, RosterOwnership, SERVER_VERSION,
+    SessionDefaults, Snapshot, Suspension, SuspensionPhase,
 };
 pub use machine::{
     AuthDecision, Connect, Gate, Machine, MachineConfig, Output, PENDING_FRAMES_MAX,
@@ -56,5 +56,5 @@ pub use machine::{
 };
 pub use refusal::{Audience, AuthFailure, AuthReason, ErrorText, HandshakeFailure};
 pub use schema::{SchemaFile, schema_files};
-pub use validate::{Violations, decode_params};
+pub use validate::{Violations, decode_params, ignored_members};
 pub use version::{Protocol, UnknownProtocol};

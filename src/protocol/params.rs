@@ -1,4 +1,5 @@
-//! The form every parameter object has: closed, camelCase, absent rather than null.
+//! The form every parameter object has: camelCase, absent rather than null, open to members that
+//! a newer client sends and this gateway does not know.
 //!
 //! Owns the macro that writes such objects and the types of members with a meaning of their own:
 //! accepted but unused, keep / clear / set, short lists. Knows no method.
@@ -11,8 +12,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Defines a closed parameter object from its required, optional, patched and unused members, with
-/// a `new` that takes the required ones and leaves the others absent.
+/// Defines a parameter object from its required, optional, patched and unused members, with a
+/// `new` that takes the required ones and leaves the others absent.
 macro_rules! params {
     (
         $(#[$meta:meta])*
@@ -23,11 +24,11 @@ macro_rules! params {
             $( unused { $( $unused:ident : $unused_ty:ty ),+ $(,)? } )?
         }
     ) => {
-        $(#[$meta])*
         #[derive(
             Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
         )]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        #[serde(rename_all = "camelCase")]
+        $(#[$meta])*
         pub struct $name {
             $($( $(#[$req_meta])* pub $req: $req_ty, )+)?
             $($(
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_closed_and_absent_ones_stay_absent() {
+    fn unknown_members_are_ignored_and_absent_ones_stay_absent() {
         check(r#"{"key":"main"}"#, Ok(json!({"key": "main"})));
         check(
             r#"{"key":"main","agentId":"a","pinned":true,"ttlMinutes":3}"#,
@@ -272,7 +273,10 @@ mod tests {
         );
         check("{}", Err("missing field `key`"));
         check(r#"{"key":""}"#, Err("out of bounds"));
-        check(r#"{"key":"main","bogus":1}"#, Err("unknown field `bogus`"));
+        check(
+            r#"{"key":"main","newerThanThis":[1]}"#,
+            Ok(json!({"key": "main"})),
+        );
         check(r#"{"key":"main","pinned":1}"#, Err("invalid type"));
     }
 

@@ -22,7 +22,7 @@ use super::methods::agent::{
 };
 use super::methods::agents::{
     AgentIdentityParams, AgentIdentityResult, AgentsListParams, AgentsListResult, ModelsListParams,
-    ModelsListResult,
+    ModelsListResult, WebSearchStatusParams, WebSearchStatusResult,
 };
 use super::methods::chat::{
     ChatAbortParams, ChatAbortResult, ChatHistoryParams, ChatHistoryResult, ChatInjectParams,
@@ -31,7 +31,8 @@ use super::methods::chat::{
 };
 use super::methods::commands::{CommandsListParams, CommandsListResult};
 use super::methods::config::{
-    ConfigGetParams, ConfigGetResult, ConfigSchemaParams, ConfigSchemaResult,
+    ConfigGetParams, ConfigGetResult, ConfigLookupParams, ConfigLookupResult, ConfigSchemaParams,
+    ConfigSchemaResult,
 };
 use super::methods::device::{
     DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult,
@@ -42,8 +43,8 @@ use super::methods::device::{
 use super::methods::notes::{
     DiagnosticsLanesParams, DiagnosticsLanesResult, GatewayIdentityParams, GatewayIdentityResult,
     ModelsAuthStatusParams, ModelsAuthStatusResult, Noted, ObserverVisibilityParams,
-    SetHeartbeatsParams, SetHeartbeatsResult, SystemEventParams, ToolsCatalogParams,
-    ToolsCatalogResult,
+    SetHeartbeatsParams, SetHeartbeatsResult, StabilityParams, StabilityResult, SystemEventParams,
+    ToolsCatalogParams, ToolsCatalogResult, WakeParams,
 };
 use super::methods::runs::{RunsGetParams, RunsGetResult, RunsListParams, RunsListResult};
 use super::methods::sessions::{
@@ -52,14 +53,14 @@ use super::methods::sessions::{
     SessionsCreateResult, SessionsDeleteParams, SessionsDeleteResult, SessionsDescribeParams,
     SessionsDescribeResult, SessionsGetParams, SessionsGetResult, SessionsListParams,
     SessionsListResult, SessionsPatchParams, SessionsPreviewParams, SessionsPreviewResult,
-    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SessionsSendParams,
-    SubscribeResult,
+    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SessionsSearchParams,
+    SessionsSearchResult, SessionsSendParams, SubscribeResult,
 };
+use super::methods::stubs::{Answer, Visit};
 use super::methods::system::{
     HealthParams, HealthSummary, LogsTailParams, LogsTailResult, StatusParams, StatusResult,
-    SystemPresenceParams, SystemPresenceResult,
+    SystemInfoParams, SystemInfoResult, SystemPresenceParams, SystemPresenceResult,
 };
-use super::methods::vacant::{Answer, Visit};
 use super::methods::{Method, MethodRow};
 
 /// A schema document, named by its file under `proto/schema/`.
@@ -156,7 +157,13 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::SystemEvent => method::<SystemEventParams, Noted>(row),
         Method::SetHeartbeats => method::<SetHeartbeatsParams, SetHeartbeatsResult>(row),
         Method::ObserverVisibility => method::<ObserverVisibilityParams, Noted>(row),
-        Method::Vacant(vacant) => vacant.visit(Describing(row)),
+        Method::SessionsSearch => method::<SessionsSearchParams, SessionsSearchResult>(row),
+        Method::ConfigSchemaLookup => method::<ConfigLookupParams, ConfigLookupResult>(row),
+        Method::DiagnosticsStability => method::<StabilityParams, StabilityResult>(row),
+        Method::SystemInfo => method::<SystemInfoParams, SystemInfoResult>(row),
+        Method::WebSearchStatus => method::<WebSearchStatusParams, WebSearchStatusResult>(row),
+        Method::Wake => method::<WakeParams, Noted>(row),
+        Method::Stub(stub) => stub.visit(Describing(row)),
     }
 }
 

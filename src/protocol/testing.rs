@@ -50,6 +50,7 @@ pub(crate) fn hello(scopes: &[&str]) -> Hello {
         features: Features {
             methods: Arc::new(["health"]),
             events: Arc::new(["tick"]),
+            capabilities: &["published-model-catalog"],
         },
         snapshot: snapshot(),
         auth: HelloAuth {

@@ -352,6 +352,10 @@ pub struct SessionQuery {
     pub label: Option<String>,
     /// Only sessions whose key, label or id contains this, without regard to case.
     pub search: Option<String>,
+    /// Only sessions that are, or are not, put among the archived ones.
+    pub archived: Option<bool>,
+    /// Only sessions that are, or are not, pinned.
+    pub pinned: Option<bool>,
     /// Skip this many, newest first.
     pub offset: u64,
     /// Return at most this many.

@@ -84,8 +84,8 @@ async fn a_session_is_opened_with_one_request() {
             "offset and messageId cannot be used together",
         ),
         (
-            json!({"sessionKey": "main", "bogus": 1}),
-            "invalid chat.startup params: at root: unexpected property 'bogus'",
+            json!({"sessionKey": "main", "limit": "x", "newer": 1}),
+            "invalid chat.startup params: at /limit: must be integer",
         ),
     ] {
         check_refused(&native, "chat.startup", params, message).await;

@@ -1,6 +1,6 @@
 //! Every native method, asked over a real socket, with its refusal; every event, seen by who may.
 
-use clawport::internals::protocol::methods::vacant::Vacant;
+use clawport::internals::protocol::methods::stubs::Stub;
 use serde_json::{Value, json};
 
 use crate::support::device::now_ms;
@@ -60,12 +60,11 @@ async fn health_status_and_presence_describe_the_gateway() {
     check_refused(&nobody, "status", json!({}), "missing scope: operator.read").await;
 }
 
-/// Whether a value tells of something: times, pages and closed switches do not.
+/// Whether a value tells of something: words, times, pages and closed switches do not.
 fn tells_something(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Number(_) => false,
+        Value::Null | Value::Number(_) | Value::String(_) => false,
         Value::Bool(is_on) => *is_on,
-        Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         Value::Object(members) => members.values().any(tells_something),
     }
@@ -77,20 +76,24 @@ async fn what_this_gateway_does_not_have_is_answered_as_none() {
     let native = served.native().await;
     ran(&native, "main", "r1", "hello").await;
     let methods = &native.client.hello().features.methods;
-    for vacant in Vacant::ALL {
-        let name = vacant.name();
+    let main = json!({"agentId": "main", "sessionKey": "main", "selectedScope": "system"});
+    for stub in Stub::ALL {
+        let name = stub.name();
         assert!(
             methods.iter().any(|it| it.as_ref() == name),
             "{name} is not advertised"
         );
-        let params = match vacant {
-            Vacant::BranchesList => json!({"sessionKey": "main"}),
-            _ => json!({}),
-        };
-        let mut answer = native.call(name, params).await;
-        if *vacant == Vacant::UpdateRun {
+        let mut answer = native.call(name, main.clone()).await;
+        match stub {
             // It is asked to do something, and says that it did not.
-            assert_eq!(answer["result"].take()["status"], "skipped");
+            Stub::UpdateRun => assert_eq!(answer["result"].take()["status"], "skipped"),
+            // There is one machine: that of the gateway.
+            Stub::EnvironmentsList => {
+                let machines = answer["environments"].take();
+                assert_eq!(machines[0]["id"], "gateway");
+                assert_eq!(machines.as_array().unwrap().len(), 1, "{machines}");
+            }
+            _ => {}
         }
         assert!(!tells_something(&answer), "{name}: {answer}");
     }
@@ -149,13 +152,12 @@ async fn agents_and_models_are_those_of_the_configuration() {
         names.contains(&&json!("echo")) && names.contains(&&json!("demo")),
         "{models}"
     );
-    check_refused(
-        &native,
-        "agents.list",
-        json!({"bogus": 1}),
-        "unexpected property 'bogus'",
-    )
-    .await;
+    let some = native
+        .call("models.list", json!({"provider": "nobody"}))
+        .await;
+    assert_eq!(some["models"], json!([]));
+    let same = native.call("agents.list", json!({"newer": 1})).await;
+    assert_eq!(same["agents"], list["agents"]);
 }
 
 #[tokio::test]
@@ -537,9 +539,9 @@ async fn a_client_of_protocol_3_is_served_in_its_dialect() {
     assert_eq!(last.payload["message"]["content"][0]["text"], "hello there");
     let history = native.history("main").await;
     assert_eq!(history.len(), 2, "{history:?}");
-    let refused = native.refused("agents.list", json!({"bogus": true})).await;
+    let refused = native.refused("chat.history", json!({})).await;
     assert!(
-        refused.to_string().contains("invalid agents.list params"),
+        refused.to_string().contains("invalid chat.history params"),
         "{refused}"
     );
 }

@@ -36,6 +36,23 @@ async fn the_configuration_is_shown_as_it_could_be() {
     assert_eq!(shown["version"], env!("CARGO_PKG_VERSION"));
     assert!(shown["generatedAt"].as_str().unwrap().ends_with('Z'));
     assert_eq!(shown["uiHints"], json!({}));
+    assert!(!shown["schema"].to_string().contains("$ref"), "{shown}");
+    let agents = native
+        .call("config.schema.lookup", json!({"path": "agents.list[0]"}))
+        .await;
+    assert_eq!(agents["path"], "agents.list.0");
+    let keys = agents["children"].as_array().unwrap().iter();
+    let id = keys.clone().find(|child| child["key"] == "id").unwrap();
+    let expected = json!({"key": "id", "path": "agents.list.0.id", "type": "string",
+        "required": true, "hasChildren": false});
+    assert_eq!(*id, expected);
+    check_refused(
+        &native,
+        "config.schema.lookup",
+        json!({"path": "agents.nope"}),
+        "config schema path not found",
+    )
+    .await;
     let reader = Native::scoped(served.addr(), &["operator.read"]).await;
     let same = reader.call("config.schema", json!({})).await;
     assert_eq!(same["schema"], shown["schema"]);
@@ -233,6 +250,77 @@ async fn the_gateway_is_known_by_a_key_that_stays() {
         "gateway.identity.get",
         json!({}),
         "the gateway has no key",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_machine_and_its_diagnostics_are_told() {
+    let served = served().await;
+    let reader = Native::scoped(served.addr(), &["operator.read"]).await;
+    let machine = reader.call("system.info", json!({})).await;
+    assert_eq!(machine["pid"], std::process::id());
+    assert!(machine["cpuCount"].as_u64().unwrap() >= 1, "{machine}");
+    let own = concat!("clawport ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(machine["nodeVersion"], own);
+    let status = reader.call("status", json!({})).await;
+    assert_eq!(status["runtimeVersion"], own);
+    let asked = json!({"limit": 1000, "type": "telemetry.exporter"});
+    let mut kept = reader.call("diagnostics.stability", asked).await;
+    assert!(kept["generatedAt"].take().as_str().unwrap().ends_with('Z'));
+    let none = json!({"generatedAt": null, "capacity": 0, "count": 0, "dropped": 0, "events": [],
+        "summary": {"byType": {}}});
+    assert_eq!(kept, none);
+}
+
+#[tokio::test]
+async fn there_is_no_web_search_for_an_agent_that_exists() {
+    let served = served().await;
+    let native = served.native().await;
+    let status = native
+        .call("webSearch.status", json!({"agentId": "beta"}))
+        .await;
+    assert_eq!(status["enabled"], false);
+    assert_eq!(status["agentId"], "beta");
+    assert_eq!(
+        status["model"],
+        json!({"provider": "keyed", "id": "m", "runtime": "clawport"})
+    );
+    let ghost = json!({"agentId": "ghost"});
+    let error = native.refused("webSearch.status", ghost).await;
+    assert!(error.message.contains("ghost"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wake_is_told_to_the_agent_it_is_for() {
+    let served = served().await;
+    let native = served.native().await;
+    let writer = Native::scoped(served.addr(), &["operator.write"]).await;
+    for (target, session) in [
+        (json!({}), "agent:main:main"),
+        (json!({"agentId": "beta"}), "agent:beta:main"),
+        (json!({"sessionKey": "work"}), "agent:main:work"),
+    ] {
+        let mut params = target;
+        params["mode"] = "now".into();
+        params["text"] = "the backup is done".into();
+        assert_eq!(writer.call("wake", params).await, json!({"ok": true}));
+        let history = native.history(session).await;
+        assert_eq!(history.len(), 1, "{history:?}");
+        assert!(history[0].1.contains("the backup is done"), "{history:?}");
+    }
+    check_refused(
+        &writer,
+        "wake",
+        json!({"mode": "now"}),
+        "invalid wake params: must have required property 'text'",
+    )
+    .await;
+    check_refused(
+        &writer,
+        "wake",
+        json!({"mode": "later", "text": "x"}),
+        "invalid wake params: at /mode: must be equal to one of the allowed values",
     )
     .await;
 }

@@ -41,7 +41,8 @@ async fn hello_tells_what_is_served_and_what_the_peer_may_do() {
     let hello = ws.hello(backend()).await["payload"].clone();
     assert_eq!(hello["type"], "hello-ok");
     assert_eq!(hello["protocol"], 4);
-    assert_eq!(hello["server"]["version"], "2026.9.6");
+    let own = concat!("2026.9.6+clawport.", env!("CARGO_PKG_VERSION"));
+    assert_eq!(hello["server"]["version"], own);
     assert_eq!(hello["auth"]["method"], "token");
     assert_eq!(hello["auth"]["role"], "operator");
     assert_eq!(hello["auth"]["scopes"], backend()["scopes"]);

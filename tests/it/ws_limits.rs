@@ -228,8 +228,8 @@ async fn params_are_refused_in_the_recorded_words() {
         ),
         (
             "chat.send",
-            with(chat.clone(), &json!({ "bogus": 1 })),
-            "at root: unexpected property 'bogus'",
+            json!({ "sessionKey": "main", "message": 7, "idempotencyKey": "k", "newer": 1 }),
+            "at /message: must be string",
         ),
         (
             "chat.history",
@@ -258,7 +258,7 @@ async fn params_are_refused_in_the_recorded_words() {
         ),
         ("sessions.list", json!([]), "must be object"),
         (
-            "agents.list",
+            "runs.list",
             json!({ "bogus": 1 }),
             "at root: unexpected property 'bogus'",
         ),

@@ -34,8 +34,13 @@ params! {
             session_key: String,
             /// Which part of the catalogue.
             view: ModelsView,
+            /// Only models of this provider.
+            provider: NonEmpty,
         }
         unused {
+            auth_profile_id: NonEmpty,
+            include_default_models: bool,
+            include_details: bool,
             include_provider_capabilities: bool,
             prepared_only: bool,
             refresh: bool,
@@ -361,6 +366,85 @@ impl ModelChoice {
             thinking_default: Some(THINKING_OFF.to_owned()),
             available: Some(true),
             ..Self::default()
+        }
+    }
+}
+
+params! {
+    /// Parameters of `webSearch.status`.
+    WebSearchStatusParams {
+        optional {
+            /// The agent that would search.
+            agent_id: NonEmpty,
+        }
+        unused { model_provider: NonEmpty, model_id: NonEmpty }
+    }
+}
+
+/// The result of `webSearch.status`: the gateway brings no search along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebSearchStatusResult {
+    /// Whether agents can search.
+    pub enabled: bool,
+    /// Who searches for them.
+    pub provider: (),
+    /// The agent.
+    pub agent_id: String,
+    /// Its model.
+    pub model: WebSearchModel,
+    /// How a search would go.
+    pub route: WebSearchRoute,
+    /// Who could search.
+    pub providers: [(); 0],
+}
+
+/// The model of an agent that would search.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WebSearchModel {
+    /// Its provider.
+    pub provider: String,
+    /// Its name.
+    pub id: String,
+    /// The program that runs the agent.
+    pub runtime: String,
+}
+
+/// How a search would go: not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WebSearchRoute {
+    /// What kind of way it is.
+    pub kind: String,
+    /// Its name to show.
+    pub label: String,
+    /// Why there is none.
+    pub reason: String,
+    /// Whether it can be tried.
+    pub testable: bool,
+}
+
+impl WebSearchStatusResult {
+    /// There is no search, for this agent as for every other.
+    pub fn none(agent_id: &str, model: Option<&ModelRef>) -> Self {
+        let (provider, id) =
+            model.map_or(("none", "none"), |model| (&model.provider, &model.model));
+        Self {
+            enabled: false,
+            provider: (),
+            agent_id: agent_id.to_owned(),
+            model: WebSearchModel {
+                provider: provider.to_owned(),
+                id: id.to_owned(),
+                runtime: "clawport".to_owned(),
+            },
+            route: WebSearchRoute {
+                kind: "unavailable".to_owned(),
+                label: "No web search".to_owned(),
+                reason: "The gateway brings no web search along; tools of agents may search."
+                    .to_owned(),
+                testable: false,
+            },
+            providers: [],
         }
     }
 }

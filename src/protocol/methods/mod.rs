@@ -13,9 +13,9 @@ pub mod device;
 pub mod notes;
 pub mod runs;
 pub mod sessions;
+pub mod stubs;
 pub mod system;
 mod table;
-pub mod vacant;
 
 pub use table::{
     ADMIN, APPROVALS, Method, MethodRow, PAIRING, QUESTIONS, READ, ScopeFacts, ScopeRule, WRITE,

@@ -1,12 +1,14 @@
-//! What operators and other programs tell the gateway: `system-event`, `set-heartbeats` and
-//! `sessions.observer.visibility` (`protocol-facts` §6.2).
+//! What operators and other programs tell the gateway and ask about its parts: `system-event`,
+//! `wake`, `set-heartbeats`, `tools.catalog`, `diagnostics.*` (`protocol-facts` §6.2, §6.12).
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::protocol::params::{Few, params};
-use crate::protocol::{NonEmpty, PresenceEntry, Role, Text};
+use crate::protocol::{Bounded, NonEmpty, PresenceEntry, Role, Text};
 
 params! {
     /// Parameters of `system-event`.
@@ -96,7 +98,36 @@ impl SystemEventParams {
     }
 }
 
-/// The result of `system-event` and `sessions.observer.visibility`.
+params! {
+    /// Parameters of `wake`.
+    WakeParams {
+        required {
+            /// When agents should hear of it: there is no heartbeat that could bring it sooner than
+            /// the next turn.
+            mode: WakeMode,
+            /// What happened.
+            text: NonEmpty,
+        }
+        optional {
+            /// The session it is for.
+            session_key: NonEmpty,
+            /// The agent it is for, when no session is named.
+            agent_id: NonEmpty,
+        }
+    }
+}
+
+/// When an agent should hear of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WakeMode {
+    /// At once.
+    Now,
+    /// With the next heartbeat.
+    NextHeartbeat,
+}
+
+/// The result of `system-event`, `wake` and `sessions.observer.visibility`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Noted {
     /// Always true.
@@ -288,6 +319,53 @@ pub struct LaneState {
     pub generation: u64,
     /// What holds it up: nothing but its limit.
     pub blocked_by: (),
+}
+
+params! {
+    /// Parameters of `diagnostics.stability`.
+    StabilityParams {
+        unused { limit: Bounded<1, 1000>, r#type: NonEmpty, since_seq: u64 }
+    }
+}
+
+/// The result of `diagnostics.stability`: no record of events is kept for it; the log has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StabilityResult {
+    /// When this was true.
+    pub generated_at: String,
+    /// Most events that are kept.
+    pub capacity: u64,
+    /// How many are.
+    pub count: u64,
+    /// How many had to go.
+    pub dropped: u64,
+    /// The events.
+    pub events: [(); 0],
+    /// The same by kind.
+    pub summary: StabilitySummary,
+}
+
+/// Events by kind: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StabilitySummary {
+    /// How many of each kind.
+    pub by_type: BTreeMap<String, u64>,
+}
+
+impl StabilityResult {
+    /// Nothing, at this time.
+    pub fn empty(generated_at: String) -> Self {
+        Self {
+            generated_at,
+            capacity: 0,
+            count: 0,
+            dropped: 0,
+            events: [],
+            summary: StabilitySummary::default(),
+        }
+    }
 }
 
 #[cfg(test)]

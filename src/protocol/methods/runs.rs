@@ -12,7 +12,8 @@ use crate::run::{Front, Outcome, Terminal};
 pub const RUNS_DEFAULT: u32 = 50;
 
 params! {
-    /// Parameters of `runs.list`.
+    /// Parameters of `runs.list`; closed, because no client is newer than this gateway here.
+    #[serde(deny_unknown_fields)]
     RunsListParams {
         optional {
             /// Only runs of this session.
@@ -24,7 +25,8 @@ params! {
 }
 
 params! {
-    /// Parameters of `runs.get`.
+    /// Parameters of `runs.get`; closed as well.
+    #[serde(deny_unknown_fields)]
     RunsGetParams {
         required {
             /// The run.

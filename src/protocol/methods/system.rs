@@ -1,4 +1,4 @@
-//! `health`, `status`, `system-presence` and `logs.tail`: the gateway about itself
+//! `health`, `status`, `system-presence`, `system.info` and `logs.tail`: the gateway about itself
 //! (`protocol-facts` §6.2).
 
 use std::collections::BTreeMap;
@@ -334,6 +334,61 @@ pub struct StatusRuns {
     pub oldest_wait_ms: u64,
     /// How long runs have waited since the start of the process, in all.
     pub waited_ms: u64,
+}
+
+params! {
+    /// Parameters of `system.info`.
+    SystemInfoParams {}
+}
+
+/// The result of `system.info`: the machine and the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SystemInfoResult {
+    /// The name of the machine to show.
+    pub machine_name: String,
+    /// Its name in the network.
+    pub hostname: String,
+    /// Its operating system, as Node.js calls it.
+    pub platform: String,
+    /// The release of that.
+    pub release: String,
+    /// Its processor, as Node.js calls it.
+    pub arch: String,
+    /// Operating system and release to show.
+    pub os_label: String,
+    /// The program, where the original says which Node.js it runs on.
+    pub node_version: String,
+    /// The process.
+    pub pid: u32,
+    /// Names this start of the process.
+    pub process_instance_id: String,
+    /// How long the process has run, in milliseconds.
+    pub uptime_ms: u64,
+    /// Processors the process may use.
+    pub cpu_count: u64,
+    /// The average load over 1, 5 and 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_average: Option<[f64; 3]>,
+    /// Memory of the machine, in bytes; 0 where it is not known.
+    pub memory_total_bytes: u64,
+    /// How much of it is free.
+    pub memory_free_bytes: u64,
+    /// Memory of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_memory: Option<ProcessMemory>,
+}
+
+/// Memory of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessMemory {
+    /// What it holds, in bytes.
+    pub rss_bytes: u64,
+    /// The part a garbage collector looks after: there is none, so it is all of it.
+    pub heap_used_bytes: u64,
+    /// The same.
+    pub heap_total_bytes: u64,
 }
 
 /// The result of `system-presence`: who is connected, last touched first.

@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::value::RawValue;
 
-use super::vacant::Vacant;
+use super::stubs::Stub;
 
 /// A method this gateway serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,8 +117,20 @@ pub enum Method {
     SetHeartbeats,
     /// `sessions.observer.visibility`
     ObserverVisibility,
+    /// `sessions.search`
+    SessionsSearch,
+    /// `config.schema.lookup`
+    ConfigSchemaLookup,
+    /// `diagnostics.stability`
+    DiagnosticsStability,
+    /// `system.info`
+    SystemInfo,
+    /// `webSearch.status`
+    WebSearchStatus,
+    /// `wake`
+    Wake,
     /// A method about something this gateway does not have.
-    Vacant(Vacant),
+    Stub(Stub),
 }
 
 /// What a caller must hold.
@@ -184,8 +197,8 @@ const fn row(method: Method, name: &'static str, scope: ScopeRule) -> MethodRow 
     }
 }
 
-const fn vacant(vacant: Vacant) -> MethodRow {
-    row(Method::Vacant(vacant), vacant.name(), vacant.scope())
+const fn stub(stub: Stub) -> MethodRow {
+    row(Method::Stub(stub), stub.name(), stub.scope())
 }
 
 /// A method with a dynamic rule that protocol 3 leaves to administrators.
@@ -197,8 +210,14 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
     }
 }
 
-/// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 71] = [
+/// Every method, in the order of `hello-ok.features.methods`: those that are served, then the stubs.
+static METHODS: LazyLock<Box<[MethodRow]>> = LazyLock::new(|| {
+    let stubs = Stub::ALL.iter().map(|it| stub(*it));
+    SERVED.iter().copied().chain(stubs).collect()
+});
+
+/// The methods that are no stubs.
+const SERVED: &[MethodRow] = &[
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -283,31 +302,17 @@ const METHODS: [MethodRow; 71] = [
         "sessions.observer.visibility",
         READ,
     ),
-    vacant(Vacant::QuestionList),
-    vacant(Vacant::ExecApprovalList),
-    vacant(Vacant::PluginApprovalList),
-    vacant(Vacant::OpenclawApprovalList),
-    vacant(Vacant::TaskSuggestionsList),
-    vacant(Vacant::TasksList),
-    vacant(Vacant::CronList),
-    vacant(Vacant::CronStatus),
-    vacant(Vacant::GroupsList),
-    vacant(Vacant::BranchesList),
-    vacant(Vacant::ProjectsList),
-    vacant(Vacant::ChannelsStatus),
-    vacant(Vacant::SkillsStatus),
-    vacant(Vacant::NodeList),
-    vacant(Vacant::UsageStatus),
-    vacant(Vacant::LastHeartbeat),
-    vacant(Vacant::UsageCost),
-    vacant(Vacant::SessionsUsage),
-    vacant(Vacant::UpdateStatus),
-    vacant(Vacant::UpdateRun),
+    row(Method::SessionsSearch, "sessions.search", READ),
+    row(Method::ConfigSchemaLookup, "config.schema.lookup", READ),
+    row(Method::DiagnosticsStability, "diagnostics.stability", READ),
+    row(Method::SystemInfo, "system.info", READ),
+    row(Method::WebSearchStatus, "webSearch.status", READ),
+    row(Method::Wake, "wake", WRITE),
 ];
 
 impl Method {
     /// Every method with what the table says about it.
-    pub const fn table() -> &'static [MethodRow] {
+    pub fn table() -> &'static [MethodRow] {
         &METHODS
     }
 

@@ -1,38 +1,66 @@
 //! Recorded requests: what is read, and the words of refusals.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::protocol::decode_params;
 use crate::protocol::methods::Method;
 use crate::protocol::methods::agent::{AgentParams, AgentWaitParams};
-use crate::protocol::methods::agents::{AgentIdentityParams, AgentsListParams, ModelsListParams};
+use crate::protocol::methods::agents::{
+    AgentIdentityParams, AgentsListParams, ModelsListParams, WebSearchStatusParams,
+};
 use crate::protocol::methods::chat::{
     ChatAbortParams, ChatHistoryParams, ChatInjectParams, ChatMessageGetParams, ChatMetadataParams,
     ChatSendParams, ChatStartupParams,
 };
 use crate::protocol::methods::commands::CommandsListParams;
-use crate::protocol::methods::config::{ConfigGetParams, ConfigSchemaParams};
+use crate::protocol::methods::config::{ConfigGetParams, ConfigLookupParams, ConfigSchemaParams};
 use crate::protocol::methods::device::{
     DevicePairApproveParams, DevicePairListParams, DevicePairRejectParams, DevicePairRemoveParams,
     DevicePairRenameParams, DeviceTokenRevokeParams, DeviceTokenRotateParams,
 };
 use crate::protocol::methods::notes::{
     DiagnosticsLanesParams, GatewayIdentityParams, ModelsAuthStatusParams,
-    ObserverVisibilityParams, SetHeartbeatsParams, SystemEventParams, ToolsCatalogParams,
+    ObserverVisibilityParams, SetHeartbeatsParams, StabilityParams, SystemEventParams,
+    ToolsCatalogParams, WakeParams,
 };
 use crate::protocol::methods::runs::{RunsGetParams, RunsListParams};
 use crate::protocol::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, SessionsAbortParams, SessionsCompactParams,
     SessionsCreateParams, SessionsDeleteParams, SessionsDescribeParams, SessionsGetParams,
     SessionsListParams, SessionsPatchParams, SessionsPreviewParams, SessionsResetParams,
-    SessionsResolveParams, SessionsSendParams,
+    SessionsResolveParams, SessionsSearchParams, SessionsSendParams,
 };
+use crate::protocol::methods::stubs::{Answer, Visit};
 use crate::protocol::methods::system::{
-    HealthParams, LogsTailParams, StatusParams, SystemPresenceParams,
+    HealthParams, LogsTailParams, StatusParams, SystemInfoParams, SystemPresenceParams,
 };
+use crate::protocol::{ErrorBody, decode_params};
 
 use super::{recording, recordings, responses};
+
+/// Checks the parameters of a stub.
+struct Checking<'a> {
+    name: &'a str,
+    params: Option<&'a RawValue>,
+}
+
+impl Visit for Checking<'_> {
+    type Output = Option<ErrorBody>;
+
+    fn visit<P, R>(self) -> Self::Output
+    where
+        P: DeserializeOwned + JsonSchema + 'static,
+        R: Answer<P>,
+    {
+        decode_params::<P>(self.name, self.params).err()
+    }
+}
 
 /// What is wrong with the parameters of a method.
 fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<String> {
@@ -91,7 +119,13 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::SystemEvent => check!(SystemEventParams),
         Method::SetHeartbeats => check!(SetHeartbeatsParams),
         Method::ObserverVisibility => check!(ObserverVisibilityParams),
-        Method::Vacant(vacant) => vacant.reply("1", params, 0).err(),
+        Method::SessionsSearch => check!(SessionsSearchParams),
+        Method::ConfigSchemaLookup => check!(ConfigLookupParams),
+        Method::DiagnosticsStability => check!(StabilityParams),
+        Method::SystemInfo => check!(SystemInfoParams),
+        Method::WebSearchStatus => check!(WebSearchStatusParams),
+        Method::Wake => check!(WakeParams),
+        Method::Stub(stub) => stub.visit(Checking { name, params }),
     };
     refusal.map(|refusal| refusal.message.into_owned())
 }
@@ -104,6 +138,12 @@ fn recorded_problem(name: &str, answer: &Value) -> Option<String> {
     (tail.starts_with("at ") || tail.starts_with("must ")).then(|| message.to_owned())
 }
 
+/// Why a recorded refusal is none here: `recording/method` and the clause that wins.
+fn exceptions() -> BTreeMap<String, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ws/exceptions.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
 /// An empty session key is refused by its form here, and later by the original.
 const EMPTY_KEY: &str =
     "invalid chat.send params: at /sessionKey: must not have fewer than 1 characters";
@@ -112,6 +152,7 @@ const EMPTY_KEY: &str =
 fn recorded_parameters_are_read_and_refused_in_the_recorded_words() {
     let mut read = 0;
     let mut refused = 0;
+    let mut exceptions = exceptions();
     for name in recordings() {
         let frames = recording(&name);
         for line in frames.iter().filter(|line| line.dir == "c2s") {
@@ -130,12 +171,17 @@ fn recorded_parameters_are_read_and_refused_in_the_recorded_words() {
                 assert_eq!(answer["ok"], false, "{name}");
                 continue;
             }
-            assert_eq!(
-                ours,
-                recorded_problem(method, answer),
-                "{name}: {}",
-                line.frame
-            );
+            let recorded = recorded_problem(method, answer);
+            let is_newer_member = recorded
+                .as_deref()
+                .is_some_and(|problem| problem.contains("unexpected property"));
+            if is_newer_member {
+                let known = exceptions.remove(&format!("{name}/{method}"));
+                assert!(known.is_some(), "{name}: {}", line.frame);
+                assert_eq!(ours, None, "{name}: {}", line.frame);
+                continue;
+            }
+            assert_eq!(ours, recorded, "{name}: {}", line.frame);
             if ours.is_some() {
                 refused += 1;
             } else {
@@ -143,5 +189,6 @@ fn recorded_parameters_are_read_and_refused_in_the_recorded_words() {
             }
         }
     }
-    assert!(read >= 40 && refused >= 9, "{read} read, {refused} refused");
+    assert!(exceptions.is_empty(), "nothing needs {exceptions:?}");
+    assert!(read >= 40 && refused >= 7, "{read} read, {refused} refused");
 }

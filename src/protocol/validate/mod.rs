@@ -9,7 +9,8 @@ mod rules;
 mod walk;
 
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -25,6 +26,9 @@ pub(super) use walk::violations as violations_by;
 
 /// Most violations that are named; an answer must not grow with what a peer gets wrong.
 const VIOLATIONS_MAX: usize = 8;
+
+/// Most members that are named as ignored.
+const NAMES_MAX: usize = 8;
 
 /// Longest piece of a peer's own text inside a violation, in characters.
 const QUOTE_CHARS_MAX: usize = 64;
@@ -71,6 +75,28 @@ where
         return Err(violations::<T>(text));
     }
     serde_json::from_str::<T>(text).map_err(|_misfit| violations::<T>(text))
+}
+
+/// Names of members of params that `T` does not know and reading it therefore left out, at most
+/// [`NAMES_MAX`]. Params that are no object have none.
+pub fn ignored_members<T: JsonSchema + 'static>(params: Option<&RawValue>) -> Vec<Box<str>> {
+    #[derive(serde::Deserialize)]
+    struct Names<'a>(#[serde(borrow)] BTreeMap<Name<'a>, &'a RawValue>);
+    #[derive(PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let text = params.map_or("{}", RawValue::get);
+    let Ok(Names(names)) = serde_json::from_str::<Names<'_>>(text) else {
+        return Vec::new();
+    };
+    let rules = rules_of::<T>();
+    let names = names.keys().map(|Name(name)| name);
+    let unknown = names.filter(|name| !rules.knows_member(name));
+    let short = |name: &Cow<'_, str>| name.chars().take(QUOTE_CHARS_MAX).collect::<String>();
+    unknown
+        .take(NAMES_MAX)
+        .map(|name| short(name).into())
+        .collect()
 }
 
 /// What is wrong with a JSON text that should be a `T`.
@@ -148,7 +174,7 @@ mod tests {
         chain: Option<Chain>,
         nest: Option<Nest>,
         #[serde(default)]
-        switches: std::collections::BTreeMap<String, bool>,
+        switches: BTreeMap<String, bool>,
         any: Option<serde_json::Value>,
     }
 
@@ -313,6 +339,27 @@ mod tests {
         let tree = r#"{"leaves":["#.repeat(1000);
         let tree = format!(r#""tree":{tree}{}"#, "]}".repeat(1000));
         check_with(&tree, Some("must not be nested so deeply"));
+    }
+
+    #[test]
+    fn members_nobody_knows_are_named_but_not_without_end() {
+        let check = |text: &str, expected: &[&str]| {
+            let raw = serde_json::from_str::<&RawValue>(text).unwrap();
+            let found = ignored_members::<Params>(Some(raw));
+            let found: Vec<&str> = found.iter().map(AsRef::as_ref).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check(r#"{"message":"hi","word":7}"#, &[]);
+        check(
+            r#"{"message":"hi","b":1,"\u0061":{"message":1}}"#,
+            &["a", "b"],
+        );
+        check("[1]", &[]);
+        let many: Vec<String> = (0..100).map(|n| format!(r#""x{n}":{n}"#)).collect();
+        let many = format!("{{{}}}", many.join(","));
+        let raw = serde_json::from_str::<&RawValue>(&many).unwrap();
+        assert_eq!(ignored_members::<Params>(Some(raw)).len(), NAMES_MAX);
+        assert!(ignored_members::<Params>(None).is_empty());
     }
 
     #[derive(Debug, Deserialize, JsonSchema)]

@@ -127,6 +127,12 @@ impl Rules {
         self.unknown_keywords.iter().map(String::as_str)
     }
 
+    /// Whether the whole value is an object with a member of this name.
+    pub(super) fn knows_member(&self, name: &str) -> bool {
+        let members = &self.node(Self::root()).members;
+        members.iter().any(|member| *member.name == *name)
+    }
+
     /// The rules of the whole value.
     pub(super) const fn root() -> NodeId {
         NodeId(0)

@@ -18,6 +18,7 @@ against_every_ledger! {
     a_page_of_large_entries_ends_early
     sessions_are_listed_newest_first
     lists_are_narrowed_by_every_filter
+    archived_and_pinned_sessions_are_told_apart
     lists_have_pages_and_totals
     old_sessions_are_pruned
     too_many_sessions_are_pruned
@@ -480,6 +481,61 @@ async fn sessions_are_listed_newest_first(bed: impl Bed) {
         .unwrap();
     let all = list(&*ledger, SessionQuery::default()).await;
     assert_eq!(all, names(&["b", "c", "a"], 3));
+}
+
+async fn archived_and_pinned_sessions_are_told_apart(bed: impl Bed) {
+    let ledger = bed.ledger();
+    make(
+        &*ledger,
+        &[
+            ("plain", "main", 10),
+            ("put-away", "main", 20),
+            ("pinned", "main", 30),
+            ("elsewhere", "other", 40),
+        ],
+    )
+    .await;
+    for (name, settings) in [
+        ("put-away", json!({"archived": true})),
+        ("pinned", json!({"pinned": true, "archived": false})),
+        ("elsewhere", json!({"archived": true, "pinned": true})),
+    ] {
+        let asked = SessionTarget {
+            at_ms: 50,
+            ..target(&*ledger, name, 9)
+        };
+        let patch = patch(None, settings);
+        ledger.patch_session(asked, patch).await.unwrap();
+    }
+    let check = async |archived, pinned, agent: Option<&str>, expected: &[&str]| {
+        for (since, search) in [(None, None), (Some(5), None), (None, Some("agent:main"))] {
+            let query = SessionQuery {
+                archived,
+                pinned,
+                agent: agent.map(super::agent),
+                updated_since_ms: since,
+                search: search.map(str::to_owned),
+                ..SessionQuery::default()
+            };
+            let total = u64::try_from(expected.len()).unwrap();
+            let found = list(&*ledger, query.clone()).await;
+            assert_eq!(found, names(expected, total), "{query:?}");
+        }
+    };
+    check(Some(false), None, None, &["pinned", "plain"]).await;
+    check(Some(true), None, None, &["elsewhere", "put-away"]).await;
+    check(Some(true), None, Some("main"), &["put-away"]).await;
+    check(Some(false), None, Some("other"), &[]).await;
+    check(None, Some(true), None, &["elsewhere", "pinned"]).await;
+    check(Some(false), Some(true), None, &["pinned"]).await;
+    check(Some(false), Some(false), None, &["plain"]).await;
+    let shown = patch(None, json!({"archived": null}));
+    let asked = SessionTarget {
+        at_ms: 60,
+        ..target(&*ledger, "put-away", 9)
+    };
+    ledger.patch_session(asked, shown).await.unwrap();
+    check(Some(true), None, Some("main"), &[]).await;
 }
 
 async fn lists_are_narrowed_by_every_filter(bed: impl Bed) {

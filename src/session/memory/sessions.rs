@@ -220,12 +220,21 @@ fn matches(record: &SessionRecord, query: &SessionQuery, needle: Option<&Needle>
     agent.is_none_or(|agent| record.agent == *agent)
         && label.is_none_or(|label| record.label.as_deref() == Some(label))
         && query
+            .archived
+            .is_none_or(|is| is == is_set(record, "archived"))
+        && query.pinned.is_none_or(|is| is == is_set(record, "pinned"))
+        && query
             .updated_since_ms
             .is_none_or(|since| record.updated_at_ms >= since)
         && needle.is_none_or(|needle| {
             let id = record.session_id.to_string();
             needle.is_in(record.key.as_str(), record.label.as_deref(), &id)
         })
+}
+
+/// Whether a setting is `true`.
+fn is_set(record: &SessionRecord, setting: &str) -> bool {
+    record.settings.get(setting) == Some(&Value::Bool(true))
 }
 
 /// The first entries, until they have more bytes than a page may have.

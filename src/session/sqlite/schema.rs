@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x636c_7770;
 
 /// One step per version; the file's `user_version` says how many were taken.
-const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -147,6 +147,13 @@ CREATE INDEX device_request_at ON device_request (at_ms);
 /// How often a run was started over after a crash.
 const V3: &str = "
 ALTER TABLE run ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Archived sessions are few and are left out of most lists: with an index nobody has to look for
+/// them.
+const V4: &str = "
+CREATE INDEX session_archived ON session (updated_at_ms, id, agent)
+    WHERE settings ->> 'archived' = 1;
 ";
 
 /// The version of an open file; 0 when it has no tables yet.

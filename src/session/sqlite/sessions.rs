@@ -52,11 +52,7 @@ pub(super) fn list(conn: &Connection, query: &SessionQuery) -> Result<SessionPag
         return search(conn, query, &Needle::new(text));
     }
     let filter = Filter::new(query);
-    let total = if query.label.is_none() && query.updated_since_ms.is_none() {
-        counted(conn, query.agent.as_ref())?
-    } else {
-        count(conn, &filter)?
-    };
+    let total = total(conn, query)?;
     let (limit, offset) = (i64::from(query.limit), int(query.offset));
     let sql = format!(
         "SELECT {SESSION_COLUMNS} FROM session {} \
@@ -97,6 +93,20 @@ impl Filter {
             terms.push("label = :label");
             params.push((":label", Box::new(label.clone())));
         }
+        terms.extend(query.archived.map(|is| {
+            if is {
+                "settings ->> 'archived' = 1"
+            } else {
+                "settings ->> 'archived' IS NOT 1"
+            }
+        }));
+        terms.extend(query.pinned.map(|is| {
+            if is {
+                "settings ->> 'pinned' = 1"
+            } else {
+                "settings ->> 'pinned' IS NOT 1"
+            }
+        }));
         let sql = if terms.is_empty() {
             String::new()
         } else {
@@ -109,6 +119,31 @@ impl Filter {
         let named = self.params.iter();
         named.map(|(name, value)| (*name, value.as_ref())).collect()
     }
+}
+
+/// How many sessions a query without a text finds.
+fn total(conn: &Connection, query: &SessionQuery) -> Result<u64, StepError> {
+    let with = |archived| {
+        Filter::new(&SessionQuery {
+            archived,
+            ..query.clone()
+        })
+    };
+    if query.pinned.is_some() {
+        return count(conn, &with(query.archived));
+    }
+    let archived = match query.archived {
+        Some(true) => return count(conn, &with(Some(true))),
+        // The archived ones have an index, the others have not.
+        Some(false) => count(conn, &with(Some(true)))?,
+        None => 0,
+    };
+    let all = if query.label.is_none() && query.updated_since_ms.is_none() {
+        counted(conn, query.agent.as_ref())?
+    } else {
+        count(conn, &with(None))?
+    };
+    Ok(all.saturating_sub(archived))
 }
 
 /// How many sessions there are, from the counts per agent.

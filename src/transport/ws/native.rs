@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::protocol::events::Event as Kind;
 use crate::protocol::methods::Method;
 use crate::protocol::methods::system::HealthSummary;
-use crate::protocol::{EncodedEvent, Features, StateVersion};
+use crate::protocol::{EncodedEvent, Features, PUBLISHED_MODEL_CATALOG, StateVersion};
 use crate::shutdown::{Drain, Tasks};
 use crate::transport::TransportConfig;
 
@@ -122,6 +122,7 @@ pub(super) fn features() -> Features {
     Features {
         methods: Method::table().iter().map(|row| row.name).collect(),
         events: Kind::table().iter().map(|row| row.name).collect(),
+        capabilities: &[PUBLISHED_MODEL_CATALOG],
     }
 }
 

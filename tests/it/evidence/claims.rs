@@ -404,15 +404,17 @@ pub(super) const VECTORS: &[(&str, Row)] = &[
 
 /// Tests that go through the table of methods: what each of them refuses.
 pub(super) const REFUSED: Row = row(
-    "Every method refuses a caller without the scope it needs, and params it does not know",
+    "Every method refuses a caller without the scope it needs, and params of the wrong form; \
+     members it does not know are ignored",
     &[
         "native_refusals::a_caller_without_the_scope_of_a_method_is_told_which_one_it_needs",
-        "native_refusals::params_a_method_does_not_know_are_refused_and_named",
+        "native_refusals::members_a_method_does_not_know_are_ignored_and_wrong_forms_are_refused",
+        "client_requests::nothing_official_clients_ask_is_refused",
     ],
 );
 
 /// Tests that go through the table of methods about what this gateway does not have.
-pub(super) const VACANT: &[&str] =
+pub(super) const STUBS: &[&str] =
     &["native_methods::what_this_gateway_does_not_have_is_answered_as_none"];
 
 /// The native methods, but for those about what this gateway does not have.
@@ -456,6 +458,31 @@ pub(super) const METHODS: &[Row] = &[
         "tools.catalog",
         &["native_notes::the_gateway_brings_no_tools_along"],
         &["native_notes::the_gateway_brings_no_tools_along"],
+    ),
+    method(
+        "config.schema.lookup",
+        &["native_notes::the_configuration_is_shown_as_it_could_be"],
+        &["native_notes::the_configuration_is_shown_as_it_could_be"],
+    ),
+    method(
+        "diagnostics.stability",
+        &["native_notes::the_machine_and_its_diagnostics_are_told"],
+        &[],
+    ),
+    method(
+        "system.info",
+        &["native_notes::the_machine_and_its_diagnostics_are_told"],
+        &[],
+    ),
+    method(
+        "webSearch.status",
+        &["native_notes::there_is_no_web_search_for_an_agent_that_exists"],
+        &["native_notes::there_is_no_web_search_for_an_agent_that_exists"],
+    ),
+    method(
+        "wake",
+        &["native_notes::a_wake_is_told_to_the_agent_it_is_for"],
+        &["native_notes::a_wake_is_told_to_the_agent_it_is_for"],
     ),
     method(
         "diagnostics.lanes",
@@ -585,9 +612,15 @@ pub(super) const METHODS: &[Row] = &[
     method(
         "sessions.list",
         &[
+            "native_lists::lists_are_what_their_filters_say",
             "native_methods::sessions_are_listed_found_changed_reset_and_deleted",
             "restart::a_session_goes_on_after_a_restart",
         ],
+        &[],
+    ),
+    method(
+        "sessions.search",
+        &["native_lists::messages_are_found_by_what_they_say"],
         &[],
     ),
     method(

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use clawport::internals::protocol::events::Event;
 use clawport::internals::protocol::methods::Method;
-use clawport::internals::protocol::methods::vacant::Vacant;
+use clawport::internals::protocol::methods::stubs::Stub;
 
 use crate::support::seed::{Piece, pieces};
-use claims::{EVENTS, HEADINGS, METHODS, PROMISES, REFUSED, Row, SENTENCES, VACANT, VECTORS};
+use claims::{EVENTS, HEADINGS, METHODS, PROMISES, REFUSED, Row, SENTENCES, STUBS, VECTORS};
 
 const TITLE: &str = "# Evidence\n\n\
     What is promised, and the tests that prove it. `tests/it/evidence` writes this page, and fails\n\
@@ -199,12 +199,12 @@ fn methods() -> (String, Vec<String>) {
         .iter()
         .map(|it| it.name.to_owned())
         .collect();
-    let vacant = Vacant::ALL.iter().map(|it| Row {
+    let stubs = Stub::ALL.iter().map(|it| Row {
         claim: it.name(),
-        proved: VACANT,
+        proved: STUBS,
         refused: &[],
     });
-    let rows: Vec<_> = METHODS.iter().copied().chain(vacant).collect();
+    let rows: Vec<_> = METHODS.iter().copied().chain(stubs).collect();
     let (mut page, mut complaints) = section("The native methods", named(&names, &rows));
     let tests = links(REFUSED.proved, &mut complaints);
     write!(page, "\n{}: {tests}.\n", REFUSED.claim).unwrap();

@@ -72,6 +72,15 @@ impl Native {
         serde_json::from_str(payload.get()).unwrap()
     }
 
+    /// Sends a request that may be refused.
+    pub(crate) async fn try_call(&self, method: &str, params: Value) -> Result<Value, RemoteError> {
+        match soon(self.client.request(method, &params)).await {
+            Ok(payload) => Ok(serde_json::from_str(payload.get()).unwrap()),
+            Err(RequestError::Remote(error)) => Err(*error),
+            Err(other) => panic!("{method}: {other}"),
+        }
+    }
+
     /// Sends a request that is to be refused.
     pub(crate) async fn refused(&self, method: &str, params: Value) -> RemoteError {
         match soon(self.client.request(method, &params)).await {

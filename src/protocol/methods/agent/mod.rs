@@ -65,6 +65,8 @@ params! {
             group_space: String,
             lane: String,
             cwd: String,
+            cleanup_bundle_mcp_on_run_end: bool,
+            disable_message_tool: bool,
             prompt_mode: PromptMode,
             model_run: Value,
             bootstrap_context_mode: Value,

@@ -15,6 +15,8 @@ params! {
             key: NonEmpty,
         }
         optional {
+            /// The agent; must agree with the key.
+            agent_id: NonEmpty,
             /// Whether the row has a title made from the first message.
             include_derived_titles: bool,
             /// Whether the row has the beginning of the last message.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::protocol::params::params;
 use crate::protocol::row::SessionRow;
-use crate::protocol::{Bounded, Text};
+use crate::protocol::{Bounded, NonEmpty, Text};
 
 use super::SessionDefaults;
 
@@ -26,22 +26,39 @@ params! {
             include_last_message: bool,
             /// Only the session with this label.
             label: Text<1, 512>,
+            /// Only sessions whose runs wait or are active.
+            active_only: bool,
             /// Only sessions another session made: none here.
             spawned_by: String,
             /// Only sessions of this agent.
             agent_id: String,
             /// Only sessions that contain this text.
             search: String,
-            /// Archived sessions: `true` only those, `"all"` those too. There are none here.
+            /// Archived sessions: `true` only those, `"all"` those too.
             archived: Value,
+            /// Only sessions that are, or are not, pinned.
+            pinned: bool,
+            /// Only sessions with a dashboard of their own: none here.
+            has_board: bool,
+            /// Only sessions shown as chat or as dashboard: nobody keeps which.
+            board_face: String,
+            /// Only sessions of a project: none here.
+            project_id: NonEmpty,
+            /// Only sessions that work in a folder: none here.
+            workspace_dir: NonEmpty,
         }
         unused {
             sort_by: SortBy,
+            exclude_subagents: bool,
+            exclude_cron: bool,
+            exclude_system: bool,
+            include_activity_summary: bool,
+            group: String,
+            profile_relation: Value,
             require_last_interaction: bool,
             include_global: bool,
             include_unknown: bool,
             configured_agents_only: bool,
-            board_face: String,
             creator_id: String,
             owner_id: String,
             owner_first: bool,
@@ -66,10 +83,23 @@ impl SessionsListParams {
             .min(LIST_LIMIT_MAX)
     }
 
+    /// Whether sessions must be, or must not be, archived.
+    pub fn archived(&self) -> Option<bool> {
+        match &self.archived {
+            Some(Value::String(word)) if word == "all" => None,
+            Some(Value::Bool(true)) => Some(true),
+            Some(_) | None => Some(false),
+        }
+    }
+
     /// Whether the filter can match no session of this gateway: it asks for sessions another
-    /// session made, or only for archived ones.
+    /// session made, or for what sessions do not have here.
     pub fn matches_nothing(&self) -> bool {
-        self.spawned_by.is_some() || self.archived == Some(Value::Bool(true))
+        self.spawned_by.is_some()
+            || self.has_board == Some(true)
+            || self.board_face.is_some()
+            || self.project_id.is_some()
+            || self.workspace_dir.is_some()
     }
 
     /// Whether every member is absent, so that `sessions.subscribe` returns no list.
@@ -86,6 +116,8 @@ pub enum SortBy {
     UpdatedAt,
     /// By the last message of a user.
     LastInteractionAt,
+    /// By the last message of anybody.
+    Activity,
 }
 
 /// The result of `sessions.list`.
@@ -187,8 +219,12 @@ mod tests {
         assert!(parse("{}").is_empty());
         assert!(!parse(r#"{"limit":3}"#).is_empty());
         assert!(parse(r#"{"spawnedBy":"x"}"#).matches_nothing());
-        assert!(parse(r#"{"archived":true}"#).matches_nothing());
-        assert!(!parse(r#"{"archived":"all"}"#).matches_nothing());
+        assert!(parse(r#"{"hasBoard":true}"#).matches_nothing());
+        assert!(!parse(r#"{"hasBoard":false}"#).matches_nothing());
+        assert_eq!(parse(r#"{"archived":true}"#).archived(), Some(true));
+        assert_eq!(parse(r#"{"archived":"all"}"#).archived(), None);
+        assert_eq!(parse(r#"{"archived":false}"#).archived(), Some(false));
+        assert_eq!(parse("{}").archived(), Some(false));
         assert_eq!(parse("{}").limit_applied(), 100);
         assert_eq!(parse(r#"{"limit":100000}"#).limit_applied(), 1000);
     }

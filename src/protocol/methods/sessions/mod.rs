@@ -8,6 +8,7 @@ mod list;
 mod patch;
 mod read;
 mod resolve;
+mod search;
 mod send;
 
 pub use compact::{
@@ -24,6 +25,9 @@ pub use read::{
     SessionsGetParams, SessionsGetResult, SessionsPreviewParams, SessionsPreviewResult,
 };
 pub use resolve::{ResolveCandidate, SessionRef, SessionsResolveParams, SessionsResolveResult};
+pub use search::{
+    SEARCH_LIMIT_DEFAULT, SearchHit, SearchRole, SessionsSearchParams, SessionsSearchResult,
+};
 pub use send::{AbortStatus, SessionsAbortParams, SessionsAbortResult, SessionsSendParams};
 
 use schemars::JsonSchema;

@@ -1,18 +1,20 @@
 //! `health`, `status`, `system-presence`, `logs.tail`, `models.list`, `config.get`, what is not
 //! there, small events.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::protocol::PresenceEntry;
 use crate::protocol::events::system::{ShutdownEvent, TickEvent};
 use crate::protocol::methods::agents::{ModelChoice, ModelsListResult};
 use crate::protocol::methods::config::{ConfigGetResult, ConfigParts};
+use crate::protocol::methods::stubs::Answer;
+use crate::protocol::methods::stubs::devices::{ChannelsStatus, NodeList};
+use crate::protocol::methods::stubs::usage::UsageStatus;
 use crate::protocol::methods::system::{
     AgentHealth, HealthSummary, HeartbeatHealth, LogsTailResult, RecentSession, SessionsHealth,
     StatusAgentSessions, StatusDefaults, StatusHeartbeat, StatusHeartbeatAgent, StatusResult,
     StatusRow, StatusRuns, StatusSessions, SystemPresenceResult,
 };
-use crate::protocol::methods::vacant::Vacant;
 use crate::protocol::recorded::{Reasons, answer, compare, recording};
 
 use super::{Fixture, check_same, value};
@@ -84,14 +86,9 @@ fn presence_has_the_recorded_members() {
 
 #[test]
 fn what_is_not_there_has_the_recorded_members() {
-    let ours = |vacant: Vacant| {
-        let reply = vacant.reply("1", None, 1).unwrap();
-        let frame: Value = serde_json::from_str(&reply.frame).unwrap();
-        frame["payload"].clone()
-    };
     compare(
         "channels",
-        &[ours(Vacant::ChannelsStatus)],
+        &[value(ChannelsStatus::answer(&(), 1))],
         &[answer("rpc-channels_status", "channels.status", 0)],
         &[
             (".eventLoop", "there is no event loop"),
@@ -101,12 +98,12 @@ fn what_is_not_there_has_the_recorded_members() {
     );
     check_same(
         "nodes",
-        ours(Vacant::NodeList),
+        value(NodeList::answer(&(), 1)),
         answer("rpc-node_list", "node.list", 0),
     );
     check_same(
         "usage",
-        ours(Vacant::UsageStatus),
+        value(UsageStatus::answer(&(), 1)),
         answer("rpc-usage_status", "usage.status", 0),
     );
 }

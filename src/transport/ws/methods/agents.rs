@@ -9,13 +9,16 @@ use crate::dispatch::{
 use crate::protocol::ErrorBody;
 use crate::protocol::methods::agents::{
     AgentIdentityParams, AgentIdentityResult, AgentSummary, AgentsListParams, AgentsListResult,
-    Identity, ModelChoice, ModelsListParams, ModelsListResult,
+    Identity, ModelChoice, ModelsListParams, ModelsListResult, WebSearchStatusParams,
+    WebSearchStatusResult,
 };
 use crate::protocol::methods::chat::{ChatMetadataParams, ChatMetadataResult};
 use crate::protocol::methods::commands::{
     CommandArg, CommandArgKind, CommandCategory, CommandChoice, CommandEntry, CommandScope,
     CommandSource, CommandsListParams, CommandsListResult,
 };
+
+use crate::transport::ws::rows;
 
 use super::{Call, Served};
 
@@ -88,9 +91,25 @@ pub(super) fn identity(call: &Call, params: Option<&RawValue>) -> Result<Served,
     Ok(Served::Now(call.ok(&result)))
 }
 
+pub(super) fn web_search(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: WebSearchStatusParams = call.params(params)?;
+    let choice = match params.agent_id {
+        Some(id) => AgentChoice::Named(id.to_string()),
+        None => AgentChoice::Default,
+    };
+    let agent = call.native.dispatch.agent(&choice);
+    let agent = agent.map_err(|error| call.error(&error))?;
+    let model = rows::first_model(&agent);
+    let result = WebSearchStatusResult::none(agent.id.as_str(), model.as_ref());
+    Ok(Served::Now(call.ok(&result)))
+}
+
 pub(super) fn models(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
-    let _params: ModelsListParams = call.params(params)?;
-    let models = model_choices(call);
+    let params: ModelsListParams = call.params(params)?;
+    let mut models = model_choices(call);
+    if let Some(provider) = params.provider.as_deref() {
+        models.retain(|choice| choice.provider == provider);
+    }
     let result = ModelsListResult { models };
     Ok(Served::Now(if call.is_v3() {
         call.ok(&result.for_v3())

@@ -11,6 +11,7 @@ mod compact;
 mod create;
 mod device;
 mod history;
+mod machine;
 mod notes;
 mod refusal;
 mod runs;
@@ -30,10 +31,11 @@ use serde_json::value::RawValue;
 use crate::auth::{CallFacts, Operation};
 use crate::dispatch::DispatchError;
 use crate::error::ErrorCode;
+use crate::protocol::methods::stubs::{Answer, Visit};
 use crate::protocol::methods::{Method, MethodRow, ScopeFacts};
 use crate::protocol::{
-    ErrorBody, Protocol, Reply, Request, WireCode, decode_params, missing_scope, server_busy,
-    unauthorized_role, unknown_method,
+    ErrorBody, Protocol, Reply, Request, WireCode, decode_params, ignored_members, missing_scope,
+    server_busy, unauthorized_role, unknown_method,
 };
 
 use chat::Manner;
@@ -173,9 +175,33 @@ fn route(
         Method::SystemEvent => notes::system_event(call, open, params),
         Method::SetHeartbeats => notes::set_heartbeats(call, params),
         Method::ObserverVisibility => notes::visibility(call, params),
-        Method::Vacant(vacant) => vacant
-            .reply(&call.id, params, call.native.clock.now_ms())
-            .map(Served::Now),
+        Method::SessionsSearch => sessions::search(call, params),
+        Method::ConfigSchemaLookup => notes::config_lookup(call, params),
+        Method::DiagnosticsStability => notes::stability(call, params),
+        Method::SystemInfo => system::info(call, params),
+        Method::WebSearchStatus => agents::web_search(call, params),
+        Method::Wake => notes::wake(call, open, params),
+        Method::Stub(stub) => stub.visit(Stubbed { call, params }),
+    }
+}
+
+/// A call of a method about something this gateway does not have.
+struct Stubbed<'a> {
+    call: &'a Call,
+    params: Option<&'a RawValue>,
+}
+
+impl Visit for Stubbed<'_> {
+    type Output = Result<Served, ErrorBody>;
+
+    fn visit<P, R>(self) -> Self::Output
+    where
+        P: DeserializeOwned + JsonSchema + 'static,
+        R: Answer<P>,
+    {
+        let params: P = self.call.params(self.params)?;
+        let answer = R::answer(&params, self.call.native.clock.now_ms());
+        Ok(Served::Now(self.call.ok(&answer)))
     }
 }
 
@@ -200,7 +226,15 @@ impl Call {
     where
         P: DeserializeOwned + JsonSchema + 'static,
     {
-        decode_params(self.name, params)
+        let read = decode_params(self.name, params)?;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let members = ignored_members::<P>(params);
+            if !members.is_empty() {
+                let members = members.join(", ");
+                tracing::debug!(method = self.name, members, "params were ignored");
+            }
+        }
+        Ok(read)
     }
 
     fn is_v3(&self) -> bool {

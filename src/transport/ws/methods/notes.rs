@@ -1,18 +1,22 @@
 //! What operators and other programs tell the gateway and ask about its parts: `system-event`,
-//! `set-heartbeats`, `sessions.observer.visibility`, `models.authStatus`, `tools.catalog`,
-//! `diagnostics.lanes` and `config.schema` (`protocol-facts` §6.2, §6.10, §6.12).
+//! `wake`, `set-heartbeats`, `sessions.observer.visibility`, `models.authStatus`, `tools.catalog`,
+//! `diagnostics.*` and `config.schema.*` (`protocol-facts` §6.2, §6.10, §6.12).
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::auth::Operation;
 use crate::clock::rfc3339;
 use crate::dispatch::AgentChoice;
-use crate::protocol::methods::config::{ConfigSchemaParams, ConfigSchemaResult};
+use crate::ids::SessionKey;
+use crate::protocol::methods::config::{
+    ConfigLookupParams, ConfigLookupResult, ConfigSchemaParams, ConfigSchemaResult,
+};
 use crate::protocol::methods::notes::{
     DiagnosticsLanesParams, DiagnosticsLanesResult, GatewayIdentityParams, GatewayIdentityResult,
     LaneState, ModelsAuthStatusParams, ModelsAuthStatusResult, Noted, ObserverVisibilityParams,
-    ProviderAuth, SetHeartbeatsParams, SetHeartbeatsResult, SystemEventParams, ToolsCatalogParams,
-    ToolsCatalogResult,
+    ProviderAuth, SetHeartbeatsParams, SetHeartbeatsResult, StabilityParams, StabilityResult,
+    SystemEventParams, ToolsCatalogParams, ToolsCatalogResult, WakeParams,
 };
 use crate::protocol::{ErrorBody, Reply, WireCode};
 use crate::transport::ws::connection::Open;
@@ -36,22 +40,51 @@ pub(super) fn system_event(
     native
         .presence
         .note(&key.into(), params.entry(native.clock.now_ms()));
-    let noted = call.ok(&Noted { ok: true });
     if params.is_presence() {
-        return Ok(Served::Now(noted));
+        return Ok(Served::Now(call.ok(&Noted { ok: true })));
     }
     let agent = native.dispatch.agent(&AgentChoice::Default);
     let agent = agent.map_err(|error| call.error(&error))?;
     let session = native.dispatch.main_session(&agent.id);
+    Ok(tell(call, open, session, text))
+}
+
+pub(super) fn wake(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
+    let params: WakeParams = call.params(params)?;
+    let dispatch = &call.native.dispatch;
+    let agent_id = params.agent_id.as_deref();
+    let session = if let Some(key) = &params.session_key {
+        dispatch.resolve_key(key, agent_id).map(|(key, _agent)| key)
+    } else {
+        let named = |id: &str| AgentChoice::Named(id.to_owned());
+        let agent = dispatch.agent(&agent_id.map_or(AgentChoice::Default, named));
+        agent.map(|agent| dispatch.main_session(&agent.id))
+    };
+    let session = session.map_err(|error| call.error(&error))?;
+    Ok(tell(call, open, session, params.text.to_string()))
+}
+
+/// Puts a text into a session in the name of the method that was called. No run starts: there are
+/// no heartbeats, and the agent reads it with the next turn.
+fn tell(call: &Call, open: &mut Open, session: SessionKey, text: String) -> Served {
     let turn = open.requests.turn(session.as_str());
     let call = call.clone();
-    Ok(call.clone().change(turn, async move {
+    call.clone().change(turn, async move {
         let dispatch = &call.native.dispatch;
         let told = dispatch
-            .system_event(&call.peer.caller, &session, text)
+            .system_event(
+                &call.peer.caller,
+                Operation::Method(call.name),
+                &session,
+                text,
+            )
             .await;
-        told.map_or_else(|error| call.refuse(&call.error(&error)), |()| noted)
-    }))
+        call.answer(told.map(|()| Noted { ok: true }))
+    })
 }
 
 pub(super) fn set_heartbeats(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
@@ -137,6 +170,20 @@ async fn read_lanes(call: &Call) -> Reply {
         }],
         dynamic: (),
     }))
+}
+
+pub(super) fn stability(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let _params: StabilityParams = call.params(params)?;
+    let now = rfc3339(call.native.clock.now_ms());
+    Ok(Served::Now(call.ok(&StabilityResult::empty(now))))
+}
+
+pub(super) fn config_lookup(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: ConfigLookupParams = call.params(params)?;
+    let schema = call.native.dispatch.config().schema();
+    let found = ConfigLookupResult::find(&schema, &params.path);
+    let found = found.ok_or_else(|| call.invalid("config schema path not found"))?;
+    Ok(Served::Now(call.ok(&found)))
 }
 
 pub(super) fn config_schema(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {

@@ -2,20 +2,25 @@
 
 use serde_json::value::RawValue;
 
-use crate::dispatch::{DispatchError, SessionList, SessionName, SessionReset, SessionTexts};
+use crate::dispatch::{
+    DispatchError, FoundMessage, MessageSearch, SessionDelete, SessionList, SessionName,
+    SessionReset, SessionTexts,
+};
 use crate::events::ChangeReason;
 use crate::ids::SessionKey;
-use crate::protocol::ErrorBody;
 use crate::protocol::events::Event as Kind;
 use crate::protocol::methods::sessions::{
     MessagesSubscribeParams, MessagesUnsubscribeParams, PageOf, PreviewStatus, ResetReason,
-    ResolveCandidate, SessionEntryResult, SessionPreview, SessionRef, SessionsDeleteParams,
-    SessionsDeleteResult, SessionsDescribeParams, SessionsDescribeResult, SessionsListParams,
-    SessionsListResult, SessionsPatchParams, SessionsPreviewParams, SessionsPreviewResult,
-    SessionsResetParams, SessionsResolveParams, SessionsResolveResult, SubscribeResult,
+    ResolveCandidate, SEARCH_LIMIT_DEFAULT, SearchHit, SearchRole, SessionEntryResult,
+    SessionPreview, SessionRef, SessionsDeleteParams, SessionsDeleteResult, SessionsDescribeParams,
+    SessionsDescribeResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
+    SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResolveParams,
+    SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SubscribeResult,
 };
 use crate::protocol::params::Patch;
 use crate::protocol::row::SessionEntry;
+use crate::protocol::{Bounded, ErrorBody};
+use crate::run::EntryBody;
 use crate::session::{SessionPatch, SessionRecord};
 use crate::transport::ws::connection::Open;
 use crate::transport::ws::interest::Scope;
@@ -23,6 +28,7 @@ use crate::transport::ws::rows;
 use crate::transport::ws::runs::Watch;
 use crate::transport::ws::viewer::SESSIONS_MAX;
 
+use super::system::as_usize;
 use super::{Call, Served, short};
 
 pub(super) fn list(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
@@ -41,6 +47,7 @@ async fn read_list(
     let limit = params.limit_applied();
     let offset = params.offset.unwrap_or(0);
     let matches_nothing = params.matches_nothing();
+    let archived = params.archived();
     let agents = native.dispatch.agents();
     let agent = match &params.agent_id {
         Some(id) => crate::ids::AgentId::parse(id).ok(),
@@ -49,9 +56,12 @@ async fn read_list(
     let defaults = rows::defaults(native, agent.and_then(|id| agents.get(&id)).as_deref());
     let query = SessionList {
         agent_id: params.agent_id,
-        active_minutes: params.active_minutes.map(crate::protocol::Bounded::get),
+        active_minutes: params.active_minutes.map(Bounded::get),
         label: params.label.map(|label| label.to_string()),
         search: params.search,
+        archived,
+        pinned: params.pinned,
+        active_only: params.active_only.unwrap_or(false),
         offset,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
         texts: SessionTexts {
@@ -82,6 +92,80 @@ async fn read_list(
     Ok(result)
 }
 
+pub(super) fn search(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: SessionsSearchParams = call.params(params)?;
+    let call = call.clone();
+    Ok(short(async move {
+        let found = find_messages(&call, params).await;
+        call.answer(found)
+    }))
+}
+
+async fn find_messages(
+    call: &Call,
+    params: SessionsSearchParams,
+) -> Result<SessionsSearchResult, DispatchError> {
+    let native = &call.native;
+    let scope = params.scope.unwrap_or_default();
+    let agent_id = params.agent_id.map(|id| id.to_string());
+    let search = MessageSearch {
+        list: SessionList {
+            agent_id: agent_id.or(scope.agent_id.clone()),
+            active_minutes: scope.active_minutes.map(Bounded::get),
+            archived: scope.archived(),
+            pinned: scope.pinned,
+            active_only: scope.active_only.unwrap_or(false),
+            label: scope.label.as_deref().map(str::to_owned),
+            ..SessionList::default()
+        },
+        keys: params.session_keys.map(|keys| {
+            keys.as_slice()
+                .iter()
+                .map(|key| (**key).to_owned())
+                .collect()
+        }),
+        text: params.query.to_string(),
+        limit: as_usize(params.limit.map_or(SEARCH_LIMIT_DEFAULT, Bounded::get)),
+    };
+    let found = native
+        .dispatch
+        .sessions_search(&call.peer.caller, search)
+        .await?;
+    let mut result = SessionsSearchResult {
+        results: Vec::new(),
+        sessions: Vec::new(),
+        truncated: found.is_truncated,
+    };
+    if scope.matches_nothing() {
+        return Ok(result);
+    }
+    for (view, messages) in &found.sessions {
+        result.sessions.push(rows::row(native, view));
+        let hits = messages.iter().map(|it| hit(&view.record, it));
+        result.results.extend(hits);
+    }
+    Ok(result)
+}
+
+fn hit(session: &SessionRecord, found: &FoundMessage) -> SearchHit {
+    SearchHit {
+        session_key: session.key.as_str().to_owned(),
+        session_id: session.session_id.to_string(),
+        message_id: found.entry.id.to_string(),
+        role: match &found.entry.body {
+            EntryBody::User { .. } => SearchRole::User,
+            EntryBody::Assistant { .. }
+            | EntryBody::Tool { .. }
+            | EntryBody::ToolResult { .. }
+            | EntryBody::Injected { .. }
+            | EntryBody::Compaction { .. } => SearchRole::Assistant,
+        },
+        timestamp: found.entry.at_ms,
+        snippet: found.snippet.clone(),
+        score: u64::try_from(found.count).unwrap_or(u64::MAX),
+    }
+}
+
 pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
     let params: SessionsDescribeParams = call.params(params)?;
     let texts = SessionTexts {
@@ -93,7 +177,12 @@ pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served,
         let native = &call.native;
         let found = native
             .dispatch
-            .session(&call.peer.caller, params.key.as_str(), None, texts)
+            .session(
+                &call.peer.caller,
+                params.key.as_str(),
+                params.agent_id.as_deref(),
+                texts,
+            )
             .await;
         call.answer(found.map(|view| SessionsDescribeResult {
             session: view.map(|view| rows::row(native, &view)),
@@ -265,16 +354,14 @@ async fn carry_out_delete(
     params: SessionsDeleteParams,
 ) -> Result<(SessionKey, bool), DispatchError> {
     let dispatch = &call.native.dispatch;
-    let agent = params.agent_id.as_deref();
-    let (key, _agent) = dispatch.resolve_key(&params.key, agent)?;
-    if params.archived_only == Some(true) {
-        // No session here is ever archived.
-        return Ok((key, false));
-    }
-    let expected = params.expected_session_id.as_deref();
-    let gone = dispatch
-        .sessions_delete(&call.peer.caller, &params.key, agent, expected)
-        .await?;
+    let (key, _agent) = dispatch.resolve_key(&params.key, params.agent_id.as_deref())?;
+    let request = SessionDelete {
+        session_key: params.key.to_string(),
+        agent_id: params.agent_id,
+        expected_session_id: params.expected_session_id,
+        archived_only: params.archived_only == Some(true),
+    };
+    let gone = dispatch.sessions_delete(&call.peer.caller, request).await?;
     Ok((key, gone.is_some()))
 }
 

@@ -1,5 +1,5 @@
-//! `health`, `status`, `system-presence`, `logs.tail` and `config.get` (`protocol-facts` §6.2,
-//! §6.10).
+//! `health`, `status`, `system-presence`, `system.info`, `logs.tail` and `config.get`
+//! (`protocol-facts` §6.2, §6.10).
 
 use std::sync::Arc;
 
@@ -11,16 +11,20 @@ use crate::protocol::methods::config::{
 };
 use crate::protocol::methods::system::{
     HealthParams, LOG_BYTES_DEFAULT, LOG_LINES_DEFAULT, LogsTailParams, LogsTailResult,
-    StatusAgentSessions, StatusDefaults, StatusHeartbeat, StatusHeartbeatAgent, StatusParams,
-    StatusResult, StatusRow, StatusRuns, StatusSessions, SystemPresenceParams,
-    SystemPresenceResult,
+    ProcessMemory, StatusAgentSessions, StatusDefaults, StatusHeartbeat, StatusHeartbeatAgent,
+    StatusParams, StatusResult, StatusRow, StatusRuns, StatusSessions, SystemInfoParams,
+    SystemInfoResult, SystemPresenceParams, SystemPresenceResult,
 };
 use crate::protocol::row::SessionKind;
 use crate::protocol::{Bounded, ErrorBody};
 use crate::transport::ws::native::{Health, as_ms};
 use crate::transport::ws::{rows, watch};
 
+use super::machine::Machine;
 use super::{Call, Served, short};
+
+/// This program and its version.
+const OWN_VERSION: &str = concat!("clawport ", env!("CARGO_PKG_VERSION"));
 
 /// Sessions per agent in `status`.
 const RECENT_MAX: u32 = 10;
@@ -87,7 +91,7 @@ async fn read_status(call: &Call) -> Result<StatusResult, DispatchError> {
         .and_then(|id| agents.iter().find(|entry| entry.id == *id));
     let model = first.and_then(|entry| rows::first_model(entry));
     let result = StatusResult {
-        runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+        runtime_version: OWN_VERSION.to_owned(),
         heartbeat: StatusHeartbeat {
             default_agent_id: default.map_or_else(String::new, |id| id.as_str().to_owned()),
             agents: agents
@@ -158,6 +162,34 @@ pub(super) fn presence(call: &Call, params: Option<&RawValue>) -> Result<Served,
     let _params: SystemPresenceParams = call.params(params)?;
     let (entries, _version) = call.native.presence.list();
     Ok(Served::Now(call.ok(&SystemPresenceResult(entries))))
+}
+
+pub(super) fn info(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let _params: SystemInfoParams = call.params(params)?;
+    let native = &call.native;
+    let machine = Machine::read();
+    let memory = machine.process_bytes.map(|bytes| ProcessMemory {
+        rss_bytes: bytes,
+        heap_used_bytes: bytes,
+        heap_total_bytes: bytes,
+    });
+    Ok(Served::Now(call.ok(&SystemInfoResult {
+        machine_name: machine.hostname.clone(),
+        os_label: format!("{} {}", machine.platform, machine.release),
+        hostname: machine.hostname,
+        platform: machine.platform.to_owned(),
+        release: machine.release,
+        arch: machine.arch.to_owned(),
+        node_version: OWN_VERSION.to_owned(),
+        pid: std::process::id(),
+        process_instance_id: native.boot_id.as_ref().to_owned(),
+        uptime_ms: as_ms(native.started.elapsed()),
+        cpu_count: machine.cpus,
+        load_average: machine.load,
+        memory_total_bytes: machine.memory_bytes,
+        memory_free_bytes: machine.memory_free_bytes,
+        process_memory: memory,
+    })))
 }
 
 pub(super) fn logs_tail(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
