@@ -121,6 +121,7 @@ fn said(entry: &Entry) -> Option<&str> {
         EntryBody::Tool { .. }
         | EntryBody::ToolResult { .. }
         | EntryBody::Injected { .. }
+        | EntryBody::Command { .. }
         | EntryBody::Compaction { .. } => None,
     }
 }

@@ -158,6 +158,7 @@ fn hit(session: &SessionRecord, found: &FoundMessage) -> SearchHit {
             | EntryBody::Tool { .. }
             | EntryBody::ToolResult { .. }
             | EntryBody::Injected { .. }
+            | EntryBody::Command { .. }
             | EntryBody::Compaction { .. } => SearchRole::Assistant,
         },
         timestamp: found.entry.at_ms,
