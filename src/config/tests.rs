@@ -598,7 +598,9 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
         let root = root.display();
         check_problems(
             &setup,
-            &[&format!("warning gateway.controlUi.root @2:20 there is no {found} {root}")],
+            &[&format!(
+                "warning gateway.controlUi.root @2:20 there is no {found} {root}"
+            )],
         );
         assert!(setup.config().transport.control_ui.is_some());
     };
@@ -618,7 +620,13 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
         assert_eq!(served(&format!(", basePath: '{base_path}'")), at(expected));
     }
     assert_eq!(served(", enabled: false"), None);
-    assert_eq!(Setup::new("{gateway: {controlUi: {root: ' '}}}").config().transport.control_ui, None);
+    assert_eq!(
+        Setup::new("{gateway: {controlUi: {root: ' '}}}")
+            .config()
+            .transport
+            .control_ui,
+        None
+    );
     for base_path in ["/a b", "/a//b", "/../b", "/\"", "/ü", "/a?b"] {
         let setup = Setup::new(&text(&format!(", basePath: '{base_path}'")));
         let expected = format!(

@@ -51,9 +51,8 @@ fn base_path(text: &str, checks: &mut Checks<'_>) -> Option<String> {
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     let mut segments = trimmed.split('/');
-    let is_path = segments.all(|part| {
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain)
-    });
+    let is_path = segments
+        .all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain));
     if is_path {
         return Some(format!("/{trimmed}"));
     }

@@ -48,6 +48,8 @@ pub enum Method {
     ChatMetadata,
     /// `chat.message.get`
     ChatMessageGet,
+    /// `artifacts.download`
+    ArtifactsDownload,
     /// `commands.list`
     CommandsList,
     /// `chat.abort`
@@ -198,7 +200,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
 }
 
 /// Every method, in the order of `hello-ok.features.methods`.
-const METHODS: [MethodRow; 71] = [
+const METHODS: [MethodRow; 72] = [
     row(Method::Health, "health", ScopeRule::Open),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::Status, "status", READ),
@@ -216,6 +218,7 @@ const METHODS: [MethodRow; 71] = [
     row(Method::ChatStartup, "chat.startup", READ),
     row(Method::ChatMetadata, "chat.metadata", READ),
     row(Method::ChatMessageGet, "chat.message.get", READ),
+    row(Method::ArtifactsDownload, "artifacts.download", READ),
     row(Method::ChatAbort, "chat.abort", WRITE),
     row(Method::ChatSend, "chat.send", WRITE),
     row(Method::ChatInject, "chat.inject", ADMIN),

@@ -138,7 +138,7 @@ pub enum Block<'a> {
         /// Its arguments.
         arguments: Cow<'a, Value>,
     },
-    /// An image, without its data.
+    /// An image, without its data, which `artifacts.download` hands out.
     Image {
         /// Its media type.
         #[serde(borrow)]
@@ -147,6 +147,9 @@ pub enum Block<'a> {
         omitted: bool,
         /// Its size.
         bytes: u64,
+        /// Its id for a download.
+        #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+        artifact_id: Option<Cow<'a, str>>,
     },
 }
 

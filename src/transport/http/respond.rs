@@ -50,7 +50,11 @@ pub(super) fn text(status: StatusCode, body: &'static str) -> Response<Body> {
 
 /// An HTML document.
 pub(super) fn html(body: String) -> Response<Body> {
-    answer(StatusCode::OK, "text/html; charset=utf-8", Body::whole(body))
+    answer(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        Body::whole(body),
+    )
 }
 
 /// A file.

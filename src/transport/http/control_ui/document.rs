@@ -82,7 +82,9 @@ fn inline_scripts(html: &str) -> Vec<&str> {
         let Some((text, after)) = from.split_once("</script>") else {
             break;
         };
-        let is_elsewhere = tag.split_ascii_whitespace().any(|it| it.starts_with("src="));
+        let is_elsewhere = tag
+            .split_ascii_whitespace()
+            .any(|it| it.starts_with("src="));
         if !is_elsewhere && !text.is_empty() {
             scripts.push(text);
         }
@@ -134,9 +136,17 @@ mod tests {
         assert!(policy.contains("frame-ancestors 'none'"));
         assert!(!policy.contains("script-src 'self' 'unsafe-inline'"));
         assert!(super::policy("").ends_with("; script-src 'self'"));
-        for broken in ["<script", "<script>x", "<script src=\"a\">x</script>", "<script></script>"] {
+        for broken in [
+            "<script",
+            "<script>x",
+            "<script src=\"a\">x</script>",
+            "<script></script>",
+        ] {
             assert_eq!(inline_scripts(broken), [""; 0], "{broken}");
         }
-        assert_eq!(inline_scripts("<script a>x</script><script>y</script>"), ["x", "y"]);
+        assert_eq!(
+            inline_scripts("<script a>x</script><script>y</script>"),
+            ["x", "y"]
+        );
     }
 }

@@ -202,7 +202,10 @@ mod tests {
         let dir = folder();
         let open = || open(dir.path(), "secret.js").unwrap().unwrap();
         assert_eq!(open().text(6).unwrap(), "secret");
-        assert_eq!(open().text(5).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            open().text(5).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
     }
 
     async fn rest(mut pieces: Pieces) -> (Vec<usize>, u64) {

@@ -170,7 +170,11 @@ impl Folder {
     fn file(&self, plain: Found, wanted: &Wanted) -> Response<Body> {
         let never_changes = is_fingerprinted(&wanted.file);
         let compressed = (never_changes && wanted.takes_brotli)
-            .then(|| open(&self.root, &format!("{}{BROTLI}", wanted.file)).ok().flatten())
+            .then(|| {
+                open(&self.root, &format!("{}{BROTLI}", wanted.file))
+                    .ok()
+                    .flatten()
+            })
             .flatten();
         let is_compressed = compressed.is_some();
         let found = compressed.unwrap_or(plain);
@@ -317,7 +321,11 @@ mod tests {
             ("application/json", false),
             ("text/html;q=0", false),
         ] {
-            assert_eq!(takes_document(&headers(ACCEPT, accept)), expected, "{accept}");
+            assert_eq!(
+                takes_document(&headers(ACCEPT, accept)),
+                expected,
+                "{accept}"
+            );
         }
     }
 
@@ -346,7 +354,11 @@ mod tests {
                 takes_brotli: false,
                 known: known.map(HeaderValue::from_static),
             };
-            assert_eq!(wanted.knows(&HeaderValue::from_static(tag)), expected, "{known:?}");
+            assert_eq!(
+                wanted.knows(&HeaderValue::from_static(tag)),
+                expected,
+                "{known:?}"
+            );
         };
         check(None, "\"a\"", false);
         check(Some("\"a\""), "\"a\"", true);

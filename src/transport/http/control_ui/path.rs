@@ -145,7 +145,11 @@ mod tests {
         check("/", "", &file("index.html"));
         check("/index.html", "", &file("index.html"));
         check("/favicon.svg", "", &file("favicon.svg"));
-        check("/chat/agent%3Amain%3Amain", "", &file("chat/agent:main:main"));
+        check(
+            "/chat/agent%3Amain%3Amain",
+            "",
+            &file("chat/agent:main:main"),
+        );
         check("/settings/devices", "", &file("settings/devices"));
         check("/assets/a-1.js", "", &file("assets/a-1.js"));
         check("/chat/assets/a-1.js", "", &file("assets/a-1.js"));
@@ -240,7 +244,11 @@ mod tests {
         for (name, expected, asset) in [
             ("a.js", Some("application/javascript; charset=utf-8"), true),
             ("a.CSS", Some("text/css; charset=utf-8"), true),
-            ("manifest.webmanifest", Some("application/manifest+json; charset=utf-8"), true),
+            (
+                "manifest.webmanifest",
+                Some("application/manifest+json; charset=utf-8"),
+                true,
+            ),
             ("about.html", Some("text/html; charset=utf-8"), false),
             ("chat/agent:main:v1.2", None, false),
             ("LICENSE", None, false),
