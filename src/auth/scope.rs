@@ -308,8 +308,6 @@ pub enum Operation<'a> {
     CancelRun,
     /// `GET /metrics`.
     ReadMetrics,
-    /// `GET /control-ui-config.json`.
-    ReadPageSettings,
     /// Choosing the model with `x-openclaw-model`.
     ModelOverride,
     /// A native method, by name; unknown names need `operator.admin` (§4.3). For a method whose
@@ -344,7 +342,6 @@ impl<'a> Operation<'a> {
             | Self::ReadRun
             | Self::CancelRun
             | Self::ReadMetrics
-            | Self::ReadPageSettings
             | Self::ModelOverride
             | Self::Method(_) => table::required(self.name(), rules),
         }
@@ -363,7 +360,6 @@ impl<'a> Operation<'a> {
             Self::ReadRun => "GET /v1/runs",
             Self::CancelRun => "POST /v1/runs/cancel",
             Self::ReadMetrics => "GET /metrics",
-            Self::ReadPageSettings => "GET /control-ui-config.json",
             Self::ModelOverride => "header x-openclaw-model",
             Self::Method(name) | Self::Call(name, _) => name,
         }

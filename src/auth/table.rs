@@ -40,7 +40,6 @@ const SCOPES: &[(Scope, &[&str])] = &[
     (
         Scope::Read,
         &[
-            "GET /control-ui-config.json",
             "GET /metrics",
             "GET /v1/models",
             "GET /v1/runs",
@@ -661,7 +660,6 @@ mod tests {
             (Operation::ChatCompletion, Scope::Write),
             (Operation::ListModels, Scope::Read),
             (Operation::ReadMetrics, Scope::Read),
-            (Operation::ReadPageSettings, Scope::Read),
             (Operation::ModelOverride, Scope::Admin),
         ] {
             assert_eq!(operation.required(Rules::V4), Some(expected));

@@ -14,6 +14,7 @@ use super::*;
 use crate::agent::sim::SimMode;
 use crate::dispatch::ConfigView;
 use crate::run::QueueMode;
+use crate::transport::ControlUiConfig;
 
 /// A state directory with a configuration, and the environment around it.
 struct Setup {
@@ -599,7 +600,7 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
         check_problems(
             &setup,
             &[&format!(
-                "warning gateway.controlUi.root @2:20 there is no {found} {root}"
+                "warning gateway.controlUi.root @2:21 there is no {found} {root}"
             )],
         );
         assert!(setup.config().transport.control_ui.is_some());
@@ -631,7 +632,7 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
         let setup = Setup::new(&text(&format!(", basePath: '{base_path}'")));
         let expected = format!(
             "error gateway.controlUi.basePath @2:{} expected a path such as /openclaw, found {base_path:?}",
-            34 + root.display().to_string().chars().count()
+            35 + root.display().to_string().chars().count()
         );
         check_problems(&setup, &[&expected]);
     }

@@ -16,6 +16,7 @@ mod cli_commands;
 mod cli_devices;
 mod cli_gateway;
 mod cli_quickstart;
+mod control_ui;
 mod crash;
 mod crash_mutant;
 mod curl;

@@ -25,7 +25,7 @@ use crate::transport::TransportConfig;
 
 use super::body::Body;
 use super::chat::Call;
-use super::control_ui::{self, ControlUi, Visit};
+use super::control_ui::ControlUi;
 use super::cors::Cors;
 use super::fetch::Fetcher;
 use super::guard::RunGuard;
@@ -164,7 +164,7 @@ impl HttpFront {
             Resource::Health | Resource::Ready | Resource::Startup => {
                 Ok(self.probe(resource, head, peer))
             }
-            Resource::Unknown => self.page(head, peer).await,
+            Resource::Unknown => Ok(self.page(head).await),
             Resource::Metrics => self.metrics(head, peer).await,
             Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Run(..)
                 if !self.chat.is_on() =>
@@ -238,23 +238,11 @@ impl HttpFront {
     }
 
     /// What no route owns is the page's, when one is served.
-    async fn page(
-        &self,
-        head: &request::Parts,
-        peer: SocketAddr,
-    ) -> Result<Response<Body>, Refused> {
+    async fn page(&self, head: &request::Parts) -> Response<Body> {
         let page = self.control_ui.as_ref();
-        let Some((page, visit)) = page.and_then(|page| Some((page, page.visit(head)?))) else {
-            return Ok(respond::not_found());
-        };
-        match visit {
-            Visit::Redirect(location) => Ok(control_ui::redirect(location)),
-            Visit::Read(wanted) => Ok(page.read(wanted).await),
-            Visit::Settings => {
-                self.authorized(head, peer, Operation::ReadPageSettings)
-                    .await?;
-                Ok(page.settings(&self.parts.dispatch))
-            }
+        match page.and_then(|page| Some((page, page.visit(head)?))) {
+            Some((page, visit)) => page.answer(visit).await,
+            None => respond::not_found(),
         }
     }
 

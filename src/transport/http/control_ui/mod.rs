@@ -1,8 +1,8 @@
 //! Serves the original's Control UI from a folder (`gateway.controlUi.root`).
 //!
 //! Owns which files are public, how the document is rewritten and what the page may do in a
-//! browser. Static files need no secret, as the original's; everything the page shows comes over
-//! the native protocol, which does.
+//! browser. Nothing of it needs a secret; everything the page shows comes over the native protocol,
+//! which does.
 
 mod document;
 mod file;
@@ -24,7 +24,6 @@ use hyper::http::request;
 use hyper::{Method, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use crate::dispatch::Dispatch;
 use crate::transport::ControlUiConfig;
 
 use super::body::Body;
@@ -68,7 +67,7 @@ struct Folder {
 pub(super) enum Visit {
     /// The base path without its slash, to be redirected here.
     Redirect(HeaderValue),
-    /// What the page reads before it connects; it takes a secret.
+    /// What the page reads before it connects.
     Settings,
     /// A file, or a place inside the page.
     Read(Wanted),
@@ -119,28 +118,21 @@ impl ControlUi {
         }
     }
 
-    /// What the page reads before it connects.
-    pub(super) fn settings(&self, dispatch: &Dispatch) -> Response<Body> {
-        guarded(settings::settings(&self.folder.base, dispatch))
-    }
-
-    /// Reads a file, or the document for a place inside the page.
+    /// Answers a request of the page's.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing but a read is lost.
-    pub(super) async fn read(&self, wanted: Wanted) -> Response<Body> {
-        let folder = Arc::clone(&self.folder);
-        let read = tokio::task::spawn_blocking(move || folder.answer(&wanted));
-        guarded(read.await.unwrap_or_else(|_aborted| respond::not_found()))
+    pub(super) async fn answer(&self, visit: Visit) -> Response<Body> {
+        guarded(match visit {
+            Visit::Redirect(location) => redirect(location),
+            Visit::Settings => settings::settings(&self.folder.base),
+            Visit::Read(wanted) => {
+                let folder = Arc::clone(&self.folder);
+                let read = tokio::task::spawn_blocking(move || folder.answer(&wanted));
+                read.await.unwrap_or_else(|_aborted| unavailable())
+            }
+        })
     }
-}
-
-/// Sends a browser to the base path with its slash.
-pub(super) fn redirect(location: HeaderValue) -> Response<Body> {
-    let mut response = respond::no_content();
-    *response.status_mut() = StatusCode::FOUND;
-    response.headers_mut().insert(LOCATION, location);
-    guarded(response)
 }
 
 impl Folder {
@@ -269,6 +261,14 @@ fn takes(accepted: &str, wanted: &str) -> bool {
                     .is_some_and(|weight| weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0))
             })
     })
+}
+
+/// Sends a browser to the base path with its slash.
+fn redirect(location: HeaderValue) -> Response<Body> {
+    let mut response = respond::no_content();
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(LOCATION, location);
+    response
 }
 
 fn unmodified() -> Response<Body> {

@@ -1,10 +1,13 @@
-//! What the page reads before it connects (`protocol-facts` §6.10).
+//! What the page reads before it connects.
+//!
+//! It asks with whatever secret it has, a device token too, which opens nothing over HTTP and would
+//! count as a guess. So there is nothing to protect in the answer: everybody is told the same, and
+//! names, agents and avatars come over the native port.
 
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::dispatch::{AgentChoice, Dispatch};
 use crate::protocol::COMPATIBILITY_LEVEL;
 
 use super::super::body::Body;
@@ -16,10 +19,9 @@ use super::super::respond;
 #[serde(rename_all = "camelCase")]
 struct Settings<'a> {
     base_path: &'a str,
-    assistant_name: &'a str,
-    assistant_avatar: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    assistant_agent_id: Option<&'a str>,
+    /// Shown until the agent has said its own.
+    assistant_name: &'static str,
+    assistant_avatar: Option<&'static str>,
     server_version: &'static str,
     embed_sandbox: &'static str,
     allow_external_embed_urls: bool,
@@ -31,20 +33,12 @@ struct Settings<'a> {
     plugin_frame_grants: [(); 0],
 }
 
-/// The name of an agent that has none.
-const NAME: &str = "Assistant";
-
 /// Answers for a page at `base`.
-pub(super) fn settings(base: &str, dispatch: &Dispatch) -> Response<Body> {
-    let agent = dispatch.agent(&AgentChoice::Default).ok();
-    let agent = agent.as_deref();
-    let name = agent.and_then(|agent| agent.identity.name.as_deref().or(agent.name.as_deref()));
-    let avatar = agent.and_then(|agent| agent.identity.avatar.as_deref());
+pub(super) fn settings(base: &str) -> Response<Body> {
     let settings = Settings {
         base_path: base,
-        assistant_name: name.unwrap_or(NAME),
-        assistant_avatar: avatar,
-        assistant_agent_id: agent.map(|agent| agent.id.as_str()),
+        assistant_name: "Assistant",
+        assistant_avatar: None,
         server_version: COMPATIBILITY_LEVEL,
         embed_sandbox: "scripts",
         allow_external_embed_urls: false,
