@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::cli::{Home, Ran, Running, free_port, get, send, wait_until_ready};
 
-fn url(address: std::net::SocketAddr) -> String {
+fn url(address: SocketAddr) -> String {
     format!("ws://{address}")
 }
 
@@ -364,7 +364,7 @@ fn slow(ms: u64) -> Home {
     home
 }
 
-fn stream_request(address: std::net::SocketAddr) -> String {
+fn stream_request(address: SocketAddr) -> String {
     let body = r#"{"model":"openclaw","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer a-long-token\r\n\
@@ -410,7 +410,7 @@ fn a_second_signal_ends_the_process_at_once() {
 }
 
 /// Waits until a run is active.
-fn wait_until_active(home: &Home, address: std::net::SocketAddr) {
+fn wait_until_active(home: &Home, address: SocketAddr) {
     let url = url(address);
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while std::time::Instant::now() < deadline {
