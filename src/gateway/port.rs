@@ -1,7 +1,7 @@
 //! Who holds a port, as far as `/proc` tells, and how long it is worth waiting for it.
 //!
 //! A port can be taken without anybody listening: as the local end of a connection somebody else
-//! opened, or of one that has closed and whose last packets may still be under way (TIME_WAIT).
+//! opened, or of one that has closed and whose last packets may still be under way (`TIME_WAIT`).
 
 use std::fs;
 use std::io;

@@ -3,6 +3,8 @@
 //! The build of the page writes its links relative to the document, which is right at `/` only: a
 //! reload at `/chat/main` would look for `/chat/assets`. Pure text in, text out.
 
+use std::iter;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -63,12 +65,13 @@ fn without_build_id(tag: &str) -> String {
 
 /// The `Content-Security-Policy` of a document with these scripts in it, or of a file without any.
 pub(super) fn policy(html: &str) -> String {
-    let mut scripts = "script-src 'self'".to_owned();
-    for script in inline_scripts(html) {
+    let scripts = inline_scripts(html).into_iter().map(|script| {
         let hash = STANDARD.encode(Sha256::digest(script));
-        scripts.push_str(&format!(" 'sha256-{hash}'"));
-    }
-    format!("{}; {scripts}", POLICY.join("; "))
+        format!("'sha256-{hash}'")
+    });
+    let scripts = iter::once("'self'".to_owned()).chain(scripts);
+    let scripts = scripts.collect::<Vec<_>>().join(" ");
+    format!("{}; script-src {scripts}", POLICY.join("; "))
 }
 
 /// The texts of scripts that stand in the document itself.
