@@ -9,7 +9,6 @@ mod configure;
 mod devices;
 mod logs;
 mod output;
-mod port_owner;
 mod quickstart;
 mod remote;
 mod ring;

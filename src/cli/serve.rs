@@ -10,8 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::GatewayArgs;
 use super::configure::load;
 use super::logs::{self, Logs};
-use super::{Context, Failure, chain, port_owner};
+use super::{Context, Failure, chain};
 use crate::config::{Config, Loaded, LogLevel, Overrides, Paths, Secret, SecretSource, TokenFile};
+use crate::gateway::port::{self, Holder};
 use crate::gateway::{Gateway, StartError};
 
 /// The key that makes the HTTP side exist, as people write it.
@@ -81,6 +82,8 @@ pub(super) fn prepare(
 pub(super) struct Started {
     secret: SecretSource,
     chat_enabled: bool,
+    /// Where the Control UI is served, when it is.
+    control_ui: Option<String>,
 }
 
 impl Started {
@@ -125,6 +128,11 @@ pub(super) async fn start(
     let started = Started {
         secret: config.secret_source.clone(),
         chat_enabled: config.transport.chat_enabled,
+        control_ui: config
+            .transport
+            .control_ui
+            .as_ref()
+            .map(|page| page.base_path.clone()),
     };
     let mut builder = Gateway::builder(config).log_lines(Arc::new(logs.ring.clone()));
     if let Some(listener) = inherited {
@@ -147,15 +155,33 @@ fn explain(context: Context<'_>, error: &StartError) {
     if source.kind() != std::io::ErrorKind::AddrInUse {
         return;
     }
-    let holder = match port_owner::find(*address) {
-        Some(owner) => format!("{} (process {}) listens there", owner.name, owner.pid),
-        None => "another process listens there".to_owned(),
-    };
-    context.output.hint(&holder);
+    context.output.hint(&in_the_way(port::holder(*address)));
     context.output.hint(&format!(
         "choose another port: --port {}",
         free_port(*address)
     ));
+}
+
+/// Says what has a port, no more than is known.
+fn in_the_way(holder: Holder) -> String {
+    let who = |inode| match port::owner(inode) {
+        Some(owner) => format!("{} (process {})", owner.name, owner.pid),
+        None => "another process".to_owned(),
+    };
+    match holder {
+        Holder::Listener(inode) => format!("{} listens there", who(inode)),
+        Holder::Connection(inode) => {
+            format!(
+                "nobody listens there; it is the local end of a connection of {}",
+                who(inode)
+            )
+        }
+        Holder::TimeWait => "nobody listens there; it was the local end of a connection that has \
+                             closed, and is free again within a minute"
+            .to_owned(),
+        Holder::Unlisted => "nobody listens there; another program has taken it".to_owned(),
+        Holder::Unknown => "another program has taken it".to_owned(),
+    }
 }
 
 /// A port that is free right now, the next one if possible.
@@ -180,6 +206,9 @@ fn announce(gateway: &Gateway, started: &Started, paths: &Paths) {
             tracing::warn!("peers need no secret: everybody on this machine may connect");
         }
         SecretSource::Flag | SecretSource::File | SecretSource::Environment(_) => {}
+    }
+    if let Some(base_path) = &started.control_ui {
+        tracing::info!("the Control UI is at http://{address}{base_path}/");
     }
     if !started.chat_enabled {
         let file = paths.config.display();

@@ -82,12 +82,9 @@ const KEYS: &[(&str, &[&str])] = &[
         &[
             "allowExternalEmbedUrls",
             "allowInsecureAuth",
-            "basePath",
             "chatMessageMaxWidth",
             "dangerouslyDisableDeviceAuth",
             "embedSandbox",
-            "enabled",
-            "root",
             "url",
         ],
     ),

@@ -48,7 +48,7 @@ impl Paths {
 }
 
 /// Puts the home directory in place of a leading `~`.
-fn expand(path: &str, home: Option<&Path>) -> PathBuf {
+pub(super) fn expand(path: &str, home: Option<&Path>) -> PathBuf {
     let rest = path.strip_prefix('~');
     match (rest, home) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::agent::model::{BaseUrlError, HeaderError};
@@ -147,6 +148,12 @@ pub enum Fault {
     /// `Strict-Transport-Security` cannot be sent.
     #[error("expected a header value or false")]
     BadHsts,
+    /// The folder of the Control UI is not there.
+    #[error("there is no folder {}", .0.display())]
+    NoControlUiFolder(PathBuf),
+    /// The folder of the Control UI holds something else.
+    #[error("there is no index.html in {}", .0.display())]
+    NoControlUiDocument(PathBuf),
     /// An agent id that is not in the grammar.
     #[error("not an agent id: {0}")]
     BadAgentId(IdError),
@@ -282,6 +289,8 @@ impl Fault {
             | Self::TailnetBind
             | Self::ShortSecret(_)
             | Self::TokenFileOpen
+            | Self::NoControlUiFolder(_)
+            | Self::NoControlUiDocument(_)
             | Self::SecondDefault
             | Self::NoDefault
             | Self::NoProvider(_)

@@ -14,6 +14,7 @@ use super::*;
 use crate::agent::sim::SimMode;
 use crate::dispatch::ConfigView;
 use crate::run::QueueMode;
+use crate::transport::ControlUiConfig;
 
 /// A state directory with a configuration, and the environment around it.
 struct Setup {
@@ -179,7 +180,6 @@ fn a_configuration_of_the_original_starts_as_it_stands() {
         &[
             "warning gateway.mode @3:27 not used by clawport",
             "warning gateway.tailscale @4:14 not used by clawport",
-            "warning gateway.controlUi.basePath @4:55 not used by clawport",
             "warning gateway.http.endpoints.responses @5:71 not used by clawport",
             "warning models.mode @6:13 not used by clawport",
             "warning models.providers.local.models[0].cost @8:36 not used by clawport",
@@ -583,6 +583,62 @@ fn the_rest_of_the_gateway_section_is_checked() {
     assert_eq!(Setup::new(body).config().transport.body_bytes_max, 2048);
     let on = Setup::empty().flags(|flags| flags.chat_enabled = Some(true));
     assert!(on.config().transport.chat_enabled);
+}
+
+#[test]
+fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("ui");
+    let text = |rest: &str| {
+        let root = root.display();
+        format!("{{gateway: {{\n  controlUi: {{root: '{root}'{rest}}}}}}}")
+    };
+    let served = |rest: &str| Setup::new(&text(rest)).config().transport.control_ui;
+    let warns = |found: &str| {
+        let setup = Setup::new(&text(""));
+        let root = root.display();
+        check_problems(
+            &setup,
+            &[&format!(
+                "warning gateway.controlUi.root @2:21 there is no {found} {root}"
+            )],
+        );
+        assert!(setup.config().transport.control_ui.is_some());
+    };
+    warns("folder");
+    std::fs::create_dir(&root).unwrap();
+    warns("index.html in");
+    std::fs::write(root.join("index.html"), "").unwrap();
+    check_problems(&Setup::new(&text("")), &[]);
+    let at = |base_path: &str| {
+        Some(ControlUiConfig {
+            root: root.clone(),
+            base_path: base_path.to_owned(),
+        })
+    };
+    assert_eq!(served(""), at(""));
+    for (base_path, expected) in [("/", ""), ("x", "/x"), (" /a/b-c/ ", "/a/b-c")] {
+        assert_eq!(served(&format!(", basePath: '{base_path}'")), at(expected));
+    }
+    assert_eq!(served(", enabled: false"), None);
+    assert_eq!(
+        Setup::new("{gateway: {controlUi: {root: ' '}}}")
+            .config()
+            .transport
+            .control_ui,
+        None
+    );
+    for base_path in ["/a b", "/a//b", "/../b", "/\"", "/ü", "/a?b"] {
+        let setup = Setup::new(&text(&format!(", basePath: '{base_path}'")));
+        let expected = format!(
+            "error gateway.controlUi.basePath @2:{} expected a path such as /openclaw, found {base_path:?}",
+            35 + root.display().to_string().chars().count()
+        );
+        check_problems(&setup, &[&expected]);
+    }
+    let beside = Setup::new("{gateway: {controlUi: {root: 'ui'}}}").config();
+    let beside = beside.transport.control_ui.unwrap().root;
+    assert!(beside.is_absolute() && beside.ends_with("ui"), "{beside:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod credentials;
 #[doc(hidden)]
 pub mod local;
 mod others;
+pub(crate) mod port;
 mod recover;
 mod stop;
 mod unavailable;
@@ -529,7 +530,7 @@ async fn bind(
         Some(listener) => listener
             .set_nonblocking(true)
             .and_then(|()| TcpListener::from_std(listener)),
-        None => TcpListener::bind(address).await,
+        None => port::listen(address).await,
     };
     bound.map_err(|source| StartError::Bind { address, source })
 }

@@ -56,6 +56,8 @@ pub struct Hello {
     pub connection: ConnectionId,
     /// One random text per start of the process.
     pub boot_id: Arc<str>,
+    /// Whether the gateway serves the Control UI.
+    pub serves_control_ui: bool,
     /// What is served.
     pub features: Features,
     /// The state of the gateway.
@@ -348,6 +350,10 @@ struct Server<'a> {
     version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     boot_id: Option<&'a str>,
+    /// `configured` when the gateway serves a page of its own choice, which then need not be of
+    /// the build this server would come with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_ui_build_source: Option<&'static str>,
     conn_id: String,
 }
 
@@ -372,6 +378,7 @@ impl Hello {
             server: Server {
                 version: SERVER_VERSION,
                 boot_id: is_v4.then_some(&*self.boot_id),
+                control_ui_build_source: (is_v4 && self.serves_control_ui).then_some("configured"),
                 conn_id: self.connection.to_string(),
             },
             features: match version {

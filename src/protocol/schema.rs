@@ -24,6 +24,7 @@ use super::methods::agents::{
     AgentIdentityParams, AgentIdentityResult, AgentsListParams, AgentsListResult, ModelsListParams,
     ModelsListResult, WebSearchStatusParams, WebSearchStatusResult,
 };
+use super::methods::artifacts::{ArtifactsDownloadParams, ArtifactsDownloadResult};
 use super::methods::chat::{
     ChatAbortParams, ChatAbortResult, ChatHistoryParams, ChatHistoryResult, ChatInjectParams,
     ChatInjectResult, ChatMessageGetParams, ChatMessageGetResult, ChatMetadataParams,
@@ -123,6 +124,9 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::ChatStartup => method::<ChatStartupParams, ChatStartupResult>(row),
         Method::ChatMetadata => method::<ChatMetadataParams, ChatMetadataResult>(row),
         Method::ChatMessageGet => method::<ChatMessageGetParams, ChatMessageGetResult>(row),
+        Method::ArtifactsDownload => {
+            method::<ArtifactsDownloadParams, ArtifactsDownloadResult<'static>>(row)
+        }
         Method::CommandsList => method::<CommandsListParams, CommandsListResult>(row),
         Method::ChatAbort => method::<ChatAbortParams, ChatAbortResult>(row),
         Method::ChatInject => method::<ChatInjectParams, ChatInjectResult>(row),

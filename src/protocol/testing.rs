@@ -47,6 +47,7 @@ pub(crate) fn hello(scopes: &[&str]) -> Hello {
     Hello {
         connection: ConnectionId::from_uuid(Uuid::nil()),
         boot_id: "boot".into(),
+        serves_control_ui: false,
         features: Features {
             methods: Arc::new(["health"]),
             events: Arc::new(["tick"]),

@@ -1,5 +1,6 @@
 //! Bounds of sockets and of both fronts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Bounds of sockets and of both fronts (`gateway.limits` and neighbours).
@@ -46,6 +47,17 @@ pub struct TransportConfig {
     pub open_webui_chats: bool,
     /// Value of `Strict-Transport-Security`, when configured.
     pub strict_transport_security: Option<String>,
+    /// The Control UI, when it is served.
+    pub control_ui: Option<ControlUiConfig>,
+}
+
+/// The folder of the Control UI and where it is served (`gateway.controlUi`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlUiConfig {
+    /// The folder, with `index.html` in it.
+    pub root: PathBuf,
+    /// Where it is served: empty for `/`, else `/like/this`.
+    pub base_path: String,
 }
 
 impl Default for TransportConfig {
@@ -71,6 +83,7 @@ impl Default for TransportConfig {
             image_hosts: None,
             open_webui_chats: false,
             strict_transport_security: None,
+            control_ui: None,
         }
     }
 }

@@ -9,7 +9,7 @@ mod serve;
 mod sniff;
 pub mod ws;
 
-pub use config::TransportConfig;
+pub use config::{ControlUiConfig, TransportConfig};
 pub use listener::Listener;
 pub use serve::{Transport, TransportParts};
 pub use sniff::{Handshake, Refusal, RequestHead, Route, sniff};

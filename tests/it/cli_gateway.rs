@@ -1,13 +1,15 @@
 //! The gateway as a process: first start, what talks to it, signals, what is taken.
 
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::support::cli::{Home, Ran, Running, free_port, get, send, wait_until_ready};
 
-fn url(address: std::net::SocketAddr) -> String {
+fn url(address: SocketAddr) -> String {
     format!("ws://{address}")
 }
 
@@ -295,6 +297,43 @@ fn a_taken_port_names_its_holder_and_another_port() {
 }
 
 #[test]
+fn a_port_that_only_a_connection_has_is_waited_for_and_told_truly() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    client.bind(&any.into()).unwrap();
+    client
+        .connect(&server.local_addr().unwrap().into())
+        .unwrap();
+    let port = client.local_addr().unwrap().as_socket().unwrap().port();
+    let (far, _peer) = server.accept().unwrap();
+    let args = ["gateway", "--port", &port.to_string()];
+    let ran = Home::new().run(&args);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("but a connection still has it; waiting"),
+        "{ran:?}"
+    );
+    let holder = format!("(process {})", std::process::id());
+    let told = ran.stderr.contains("nobody listens there") && ran.stderr.contains(&holder);
+    assert!(told, "{ran:?}");
+    assert!(
+        ran.stderr.contains("choose another port: --port "),
+        "{ran:?}"
+    );
+
+    let home = Home::new();
+    let mut waiting = Running::start(home.command(&args));
+    waiting.log_line("but a connection still has it; waiting");
+    // Whoever closes second keeps nothing.
+    drop(far);
+    drop(client);
+    waiting.log_line("the gateway is up");
+    stop(waiting);
+}
+
+#[test]
 fn one_state_directory_has_one_gateway() {
     let home = Home::new();
     let (gateway, _address) = home.gateway(&[]);
@@ -325,7 +364,7 @@ fn slow(ms: u64) -> Home {
     home
 }
 
-fn stream_request(address: std::net::SocketAddr) -> String {
+fn stream_request(address: SocketAddr) -> String {
     let body = r#"{"model":"openclaw","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer a-long-token\r\n\
@@ -371,7 +410,7 @@ fn a_second_signal_ends_the_process_at_once() {
 }
 
 /// Waits until a run is active.
-fn wait_until_active(home: &Home, address: std::net::SocketAddr) {
+fn wait_until_active(home: &Home, address: SocketAddr) {
     let url = url(address);
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while std::time::Instant::now() < deadline {

@@ -19,6 +19,7 @@ mod cli_devices;
 mod cli_gateway;
 mod cli_quickstart;
 mod client_requests;
+mod control_ui;
 mod crash;
 mod crash_mutant;
 mod curl;

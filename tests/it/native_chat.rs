@@ -1,6 +1,8 @@
 //! What a user interface asks when it opens a session, over a real socket: the transcript with all
 //! that goes with it, its pages, one message whole, and what a message can be.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{Native, Served};
@@ -188,6 +190,67 @@ async fn a_message_that_was_cut_can_be_read_whole() {
         "chat.message.get",
         json!({"sessionKey": "main"}),
         "invalid chat.message.get params: must have required property 'messageId'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_is_named_in_histories_and_handed_out_when_asked_for() {
+    let served = served().await;
+    let mut native = served.native().await;
+    let bytes = b"\x89PNG\r\n\x1a\n and more";
+    let data = STANDARD.encode(bytes);
+    let image =
+        json!({"type": "image", "mimeType": "image/png", "fileName": "a.png", "content": data});
+    let sent = json!({"sessionKey": "main", "message": "look", "idempotencyKey": "r1",
+                      "attachments": [image]});
+    native
+        .call("sessions.messages.subscribe", json!({"key": "main"}))
+        .await;
+    native.call("chat.send", sent).await;
+    native.end("r1").await;
+    let history = native
+        .call("chat.history", json!({"sessionKey": "main"}))
+        .await;
+    let block = &history["messages"][0]["content"][1];
+    let id = &block["artifactId"];
+    assert_eq!(
+        *block,
+        json!({"type": "image", "mimeType": "image/png", "omitted": true,
+               "bytes": bytes.len(), "artifactId": id})
+    );
+    let get = json!({"sessionKey": "main", "artifactId": id, "transport": "http"});
+    let got = native.call("artifacts.download", get).await;
+    assert_eq!(
+        (&got["encoding"], &got["data"]),
+        (&json!("base64"), &json!(data))
+    );
+    assert_eq!(got["artifact"]["mimeType"], "image/png");
+    assert_eq!(got["artifact"]["sizeBytes"], bytes.len());
+    assert_eq!(got["artifact"]["download"], json!({"mode": "bytes"}));
+    let text = id.as_str().unwrap();
+    let second = format!("{}_1", text.strip_suffix("_0").unwrap());
+    for (session, artifact) in [
+        ("main", "artifact_transcript_image_x_0"),
+        ("main", "artifact_managed_image_1"),
+        ("main", second.as_str()),
+        ("other", text),
+        ("agent:beta:main", text),
+    ] {
+        let get = json!({"sessionKey": session, "artifactId": artifact});
+        let error = native.refused("artifacts.download", get).await;
+        assert_eq!(
+            &*error.message, "artifact not found",
+            "{session} {artifact}"
+        );
+        let details = json!({"type": "artifact_not_found", "artifactId": artifact});
+        assert_eq!(error.details, Some(details));
+    }
+    check_refused(
+        &native,
+        "artifacts.download",
+        json!({"artifactId": id}),
+        "artifacts.download needs sessionKey",
     )
     .await;
 }

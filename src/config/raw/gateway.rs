@@ -209,15 +209,36 @@ pub enum RawHsts {
 }
 
 /// Browsers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RawControlUi {
+    /// Whether the Control UI is served, if `root` says where it is.
+    pub enabled: bool,
+    /// The folder of the original's Control UI, `node_modules/openclaw/dist/control-ui`; relative
+    /// to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Where the Control UI is served instead of `/`: `/openclaw`.
+    pub base_path: String,
     /// Origins that may open a connection; `*` is every origin.
     pub allowed_origins: Vec<String>,
     /// Whether an origin equal to the `Host` header may.
     pub dangerously_allow_host_header_origin_fallback: bool,
     /// Whether pages on this machine that know the secret are paired without being asked.
     pub auto_approve_local: bool,
+}
+
+impl Default for RawControlUi {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            root: None,
+            base_path: String::new(),
+            allowed_origins: Vec::new(),
+            dangerously_allow_host_header_origin_fallback: false,
+            auto_approve_local: false,
+        }
+    }
 }
 
 /// Devices.

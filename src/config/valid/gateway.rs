@@ -14,7 +14,7 @@ use super::super::token::{self, TokenFile};
 use super::super::value::KeyPath;
 use super::super::{ListenConfig, SecretSource};
 use super::secret::{self, Shared};
-use super::{Checks, Inputs};
+use super::{Checks, Inputs, control_ui};
 use crate::auth::{
     AuthConfig, AuthMode, LimiterConfig, OriginPolicy, PairingPolicy, ProxyPolicy, Secret,
 };
@@ -310,6 +310,7 @@ pub(super) fn transport(
         image_hosts,
         open_webui_chats,
         strict_transport_security: strict_transport_security(hsts, checks)?,
+        control_ui: control_ui::served(&raw.control_ui, inputs, checks)?,
         ..TransportConfig::default()
     })
 }

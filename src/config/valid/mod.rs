@@ -4,6 +4,7 @@
 //! variables are put over the file here, so that what is shown as effective is what is in force.
 
 mod agents;
+mod control_ui;
 mod gateway;
 mod providers;
 mod secret;

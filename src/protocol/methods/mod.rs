@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod agents;
+pub mod artifacts;
 pub mod attachment;
 pub mod chat;
 pub mod commands;

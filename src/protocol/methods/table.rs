@@ -49,6 +49,8 @@ pub enum Method {
     ChatMetadata,
     /// `chat.message.get`
     ChatMessageGet,
+    /// `artifacts.download`
+    ArtifactsDownload,
     /// `commands.list`
     CommandsList,
     /// `chat.abort`
@@ -235,6 +237,7 @@ const SERVED: &[MethodRow] = &[
     row(Method::ChatStartup, "chat.startup", READ),
     row(Method::ChatMetadata, "chat.metadata", READ),
     row(Method::ChatMessageGet, "chat.message.get", READ),
+    row(Method::ArtifactsDownload, "artifacts.download", READ),
     row(Method::ChatAbort, "chat.abort", WRITE),
     row(Method::ChatSend, "chat.send", WRITE),
     row(Method::ChatInject, "chat.inject", ADMIN),

@@ -151,7 +151,7 @@ pub enum Block<'a> {
         /// Its arguments.
         arguments: Cow<'a, Value>,
     },
-    /// An image, without its data.
+    /// An image, without its data, which `artifacts.download` hands out.
     Image {
         /// Its media type.
         #[serde(borrow)]
@@ -160,6 +160,9 @@ pub enum Block<'a> {
         omitted: bool,
         /// Its size.
         bytes: u64,
+        /// Its id for a download.
+        #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+        artifact_id: Option<Cow<'a, str>>,
     },
 }
 

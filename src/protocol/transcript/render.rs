@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::ids::WireId;
+use crate::protocol::methods::artifacts::image_id;
 use crate::protocol::outcome::is_silent;
 use crate::run::{Abort, AbortCause, Entry, EntryBody, Image, ModelRef, ToolCall, Usage};
 
@@ -66,12 +67,22 @@ impl<'a> MessageWriter<'a> {
             Content::Text(text)
         } else {
             let mut blocks = vec![Block::Text { text }];
-            blocks.extend(images.iter().map(image_block));
+            let numbered = images.iter().enumerate();
+            blocks.extend(numbered.map(|(index, image)| self.image(image, index)));
             Content::Blocks(blocks)
         };
         let mut message = self.bare(MessageRole::User, content);
         self.tie(&mut message, "user");
         message
+    }
+
+    fn image(&self, image: &'a Image, index: usize) -> Block<'a> {
+        Block::Image {
+            mime_type: image.media_type.as_ref().into(),
+            omitted: true,
+            bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
+            artifact_id: Some(image_id(self.entry.id, index).into()),
+        }
     }
 
     fn assistant(&self) -> Option<TranscriptMessage<'a>> {
@@ -269,14 +280,6 @@ impl<'a> MessageWriter<'a> {
     }
 }
 
-fn image_block(image: &Image) -> Block<'_> {
-    Block::Image {
-        mime_type: image.media_type.as_ref().into(),
-        omitted: true,
-        bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
-    }
-}
-
 fn tool_call_block(call: &ToolCall) -> Block<'_> {
     let arguments = serde_json::from_str(&call.arguments)
         .unwrap_or_else(|_not_json| Value::String(call.arguments.clone()));
@@ -374,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_quoted_and_images_lose_their_data() {
+    fn a_user_is_quoted_and_images_are_named_without_their_data() {
         let key = json!({"idempotencyKey": "r1:user"});
         check(
             EntryBody::User {
@@ -397,7 +400,9 @@ mod tests {
                      "content": [
                          {"type": "text",
                           "text": format!("{}\n...(truncated)...", "x".repeat(20))},
-                         {"type": "image", "mimeType": "image/png", "omitted": true, "bytes": 4},
+                         {"type": "image", "mimeType": "image/png", "omitted": true, "bytes": 4,
+                          "artifactId":
+                              "artifact_transcript_image_00000000-0000-0000-0000-000000000000_0"},
                      ],
                      "__openclaw": meta(&key)}),
             ],

@@ -149,8 +149,8 @@ const V3: &str = "
 ALTER TABLE run ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
 ";
 
-/// Archived sessions are few and are left out of most lists: with an index nobody has to look for
-/// them.
+/// Entries may be text commands, which earlier programs cannot read. Archived sessions are few and
+/// are left out of most lists: with an index nobody has to look for them.
 const V4: &str = "
 CREATE INDEX session_archived ON session (updated_at_ms, id, agent)
     WHERE settings ->> 'archived' = 1;

@@ -1,4 +1,4 @@
-//! The body of every answer: whole, a stream of events, or whole with a slow goodbye.
+//! The body of every answer: whole, a file, a stream of events, or whole with a slow goodbye.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use pin_project::pin_project;
 use tokio::time::Sleep;
 
+use super::control_ui::Pieces;
 use super::sse_body::SseBody;
 
 /// Most bytes of an unwanted request body that are read to let the answer through.
@@ -29,6 +30,7 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Option<Bytes>),
+    File(Box<Pieces>),
     Events(Pin<Box<SseBody>>),
     Lingering(Pin<Box<Lingering>>),
 }
@@ -42,6 +44,10 @@ impl Body {
     /// These bytes, with their length known.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Whole(Some(bytes.into())))
+    }
+
+    pub(super) fn file(pieces: Pieces) -> Self {
+        Self(Kind::File(Box::new(pieces)))
     }
 
     pub(super) fn events(events: SseBody) -> Self {
@@ -61,7 +67,7 @@ impl Body {
                 room: LINGER_BYTES_MAX,
                 limit: tokio::time::sleep(LINGER_TIME),
             }))),
-            other @ (Kind::Events(_) | Kind::Lingering(_)) => Self(other),
+            other @ (Kind::File(_) | Kind::Events(_) | Kind::Lingering(_)) => Self(other),
         }
     }
 }
@@ -76,6 +82,9 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.0 {
             Kind::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::File(pieces) => pieces
+                .poll_piece(cx)
+                .map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Events(events) => events.as_mut().poll_frame(cx),
             Kind::Lingering(lingering) => lingering
                 .as_mut()
@@ -87,6 +96,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(whole) => whole.is_none(),
+            Kind::File(pieces) => pieces.left() == 0,
             Kind::Events(events) => events.is_end_stream(),
             Kind::Lingering(_) => false,
         }
@@ -98,6 +108,7 @@ impl http_body::Body for Body {
                 let bytes = whole.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
             }
+            Kind::File(pieces) => SizeHint::with_exact(pieces.left()),
             // Without a known length the answer stays open while the rest is read.
             Kind::Events(_) | Kind::Lingering(_) => SizeHint::default(),
         }

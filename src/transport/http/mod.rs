@@ -5,6 +5,7 @@
 
 mod body;
 mod chat;
+mod control_ui;
 mod cors;
 mod fetch;
 mod guard;

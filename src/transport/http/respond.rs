@@ -15,6 +15,7 @@ use crate::error::ErrorCode;
 use crate::openai::{ApiError, RequestError};
 
 use super::body::Body;
+use super::control_ui::Pieces;
 use super::sse_body::SseBody;
 
 static PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
@@ -45,6 +46,20 @@ pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body>
 pub(super) fn text(status: StatusCode, body: &'static str) -> Response<Body> {
     let body = Body::whole(Bytes::from_static(body.as_bytes()));
     answer(status, "text/plain; charset=utf-8", body)
+}
+
+/// An HTML document.
+pub(super) fn html(body: String) -> Response<Body> {
+    answer(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        Body::whole(body),
+    )
+}
+
+/// A file.
+pub(super) fn file(content_type: &'static str, pieces: Pieces) -> Response<Body> {
+    answer(StatusCode::OK, content_type, Body::file(pieces))
 }
 
 /// A stream of events.
@@ -83,14 +98,13 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Response<Body> {
     response
 }
 
-/// Adds the headers that every answer carries.
+/// Adds the headers that every answer carries; a page may have other permissions.
 pub(super) fn secure(headers: &mut HeaderMap, transport_security: Option<&HeaderValue>) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        PERMISSIONS_POLICY.clone(),
-        HeaderValue::from_static(PERMISSIONS),
-    );
+    headers
+        .entry(&PERMISSIONS_POLICY)
+        .or_insert(HeaderValue::from_static(PERMISSIONS));
     if let Some(value) = transport_security {
         headers.insert(hyper::header::STRICT_TRANSPORT_SECURITY, value.clone());
     }

@@ -25,6 +25,7 @@ use crate::transport::TransportConfig;
 
 use super::body::Body;
 use super::chat::Call;
+use super::control_ui::ControlUi;
 use super::cors::Cors;
 use super::fetch::Fetcher;
 use super::guard::RunGuard;
@@ -86,6 +87,7 @@ pub struct HttpFront {
     parts: HttpParts,
     chat: ChatSwitch,
     cors: Cors,
+    control_ui: Option<ControlUi>,
     images: Option<Fetcher>,
     started_at: Instant,
     request_ids: RequestIds,
@@ -99,6 +101,7 @@ impl HttpFront {
         Self {
             chat: ChatSwitch::new(parts.config.chat_enabled),
             cors: Cors::new(&parts.config.cors_origins),
+            control_ui: parts.config.control_ui.as_ref().map(ControlUi::new),
             images: parts.config.image_hosts.as_deref().map(Fetcher::new),
             started_at: Instant::now(),
             request_ids: RequestIds::new(&*parts.ids),
@@ -161,7 +164,7 @@ impl HttpFront {
             Resource::Health | Resource::Ready | Resource::Startup => {
                 Ok(self.probe(resource, head, peer))
             }
-            Resource::Unknown => Ok(respond::not_found()),
+            Resource::Unknown => Ok(self.page(head).await),
             Resource::Metrics => self.metrics(head, peer).await,
             Resource::Chat | Resource::Models | Resource::Model(_) | Resource::Run(..)
                 if !self.chat.is_on() =>
@@ -232,6 +235,15 @@ impl HttpFront {
             uptime: self.started_at.elapsed(),
         };
         Ok(numbers.response())
+    }
+
+    /// What no route owns is the page's, when one is served.
+    async fn page(&self, head: &request::Parts) -> Response<Body> {
+        let page = self.control_ui.as_ref();
+        match page.and_then(|page| Some((page, page.visit(head)?))) {
+            Some((page, visit)) => page.answer(visit).await,
+            None => respond::not_found(),
+        }
     }
 
     async fn chat(

@@ -152,6 +152,7 @@ pub(super) fn hello(
     Hello {
         connection: id,
         boot_id: Arc::clone(&native.boot_id),
+        serves_control_ui: native.config.control_ui.is_some(),
         features: native.features.clone(),
         snapshot: snapshot(native, peer),
         auth: HelloAuth {

@@ -7,6 +7,9 @@ use serde_json::value::RawValue;
 use crate::dispatch::{DispatchError, History, HistoryCursor, HistoryQuery, MessageQuery};
 use crate::ids::AgentId;
 use crate::protocol::methods::agents::THINKING_OFF;
+use crate::protocol::methods::artifacts::{
+    ArtifactError, ArtifactsDownloadParams, ArtifactsDownloadResult, image_place,
+};
 use crate::protocol::methods::chat::{
     ChatHistoryParams, ChatHistoryResult, ChatMessageGetParams, ChatMessageGetResult,
     ChatStartupParams, ChatStartupResult, DeltaCursor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX,
@@ -121,6 +124,55 @@ pub(super) fn message(call: &Call, params: Option<&RawValue>) -> Result<Served, 
             None => ChatMessageGetResult::unavailable(UnavailableReason::NotFound),
         }))
     }))
+}
+
+/// The bytes of an image, which histories only name.
+pub(super) fn artifact(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: ArtifactsDownloadParams = call.params(params)?;
+    let call = call.clone();
+    Ok(short(async move {
+        match image(&call, &params).await {
+            Ok(Some((entry, index))) => {
+                match ArtifactsDownloadResult::image(&params, &entry, index) {
+                    Some(result) => call.ok(&result),
+                    None => call.refuse(&no_artifact(&call, &params)),
+                }
+            }
+            Ok(None) => call.refuse(&no_artifact(&call, &params)),
+            Err(error) => call.refuse(&call.error(&error)),
+        }
+    }))
+}
+
+/// The entry an image is in and its place there; `None` when there is none.
+async fn image(
+    call: &Call,
+    params: &ArtifactsDownloadParams,
+) -> Result<Option<(Entry, usize)>, DispatchError> {
+    let place = image_place(&params.artifact_id);
+    let (Some(session_key), Some((entry_id, index))) = (&params.session_key, place) else {
+        return Ok(None);
+    };
+    let query = MessageQuery {
+        session_key: session_key.to_string(),
+        agent_id: params.agent_id.as_deref().map(str::to_owned),
+        session_id: None,
+        entry_id: entry_id.to_owned(),
+    };
+    let dispatch = &call.native.dispatch;
+    let entry = dispatch.chat_message(&call.peer.caller, query).await?;
+    Ok(entry.map(|entry| (entry, index)))
+}
+
+fn no_artifact(call: &Call, params: &ArtifactsDownloadParams) -> ErrorBody {
+    let error = match params.session_key {
+        Some(_) => ArtifactError::NotFound {
+            id: params.artifact_id.to_string(),
+        },
+        None => ArtifactError::NoSession,
+    };
+    call.invalid(error.to_string())
+        .with_details(error.details())
 }
 
 async fn load(call: &Call, params: &ChatHistoryParams) -> Result<ChatHistoryResult, ErrorBody> {
