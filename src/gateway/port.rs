@@ -66,7 +66,10 @@ pub(super) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         }
         if !is_told {
             is_told = true;
-            tracing::info!(%address, "nobody listens on the port, but a connection still has it; waiting");
+            tracing::info!(
+                %address,
+                "nobody listens on the port, but a connection still has it; waiting"
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }
