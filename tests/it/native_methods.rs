@@ -152,12 +152,12 @@ async fn agents_and_models_are_those_of_the_configuration() {
         names.contains(&&json!("echo")) && names.contains(&&json!("demo")),
         "{models}"
     );
-    let some = native
+    let filtered = native
         .call("models.list", json!({"provider": "nobody"}))
         .await;
-    assert_eq!(some["models"], json!([]));
-    let same = native.call("agents.list", json!({"newer": 1})).await;
-    assert_eq!(same["agents"], list["agents"]);
+    assert_eq!(filtered["models"], json!([]));
+    let again = native.call("agents.list", json!({"newer": 1})).await;
+    assert_eq!(again["agents"], list["agents"]);
 }
 
 #[tokio::test]

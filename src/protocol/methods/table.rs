@@ -212,7 +212,7 @@ const fn admin_in_v3(row: MethodRow, webchat_refusal: &'static str) -> MethodRow
     }
 }
 
-/// Every method, in the order of `hello-ok.features.methods`: those that are served, then the stubs.
+/// Every method, in the order of `hello-ok.features.methods`: what is served, then the stubs.
 static METHODS: LazyLock<Box<[MethodRow]>> = LazyLock::new(|| {
     let stubs = Stub::ALL.iter().map(|it| stub(*it));
     SERVED.iter().copied().chain(stubs).collect()

@@ -152,8 +152,7 @@ ALTER TABLE run ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
 /// Entries may be text commands, which earlier programs cannot read. Archived sessions are few and
 /// are left out of most lists: with an index nobody has to look for them.
 const V4: &str = "
-CREATE INDEX session_archived ON session (updated_at_ms, id, agent)
-    WHERE settings ->> 'archived' = 1;
+CREATE INDEX session_archived ON session (agent) WHERE settings ->> 'archived' = 1;
 ";
 
 /// The version of an open file; 0 when it has no tables yet.

@@ -101,7 +101,7 @@ async fn a_store_that_was_taken_over_is_not_written_to_again() {
 async fn a_full_disk_is_said_and_survived() {
     let dir = tempfile::tempdir().unwrap();
     let options = OpenOptions {
-        pages_max: Some(200),
+        pages_max: Some(201),
         ..OpenOptions::default()
     };
     let ledger = open_with(dir.path(), options).await;

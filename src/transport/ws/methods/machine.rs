@@ -1,7 +1,7 @@
 //! The machine the gateway runs on, as far as `/proc` tells.
 //!
-//! Elsewhere than on Linux most of it stays empty. The files are in memory, so reading them does not
-//! wait.
+//! Elsewhere than on Linux most of it stays empty. The files are in memory, so reading them does
+//! not wait.
 
 use std::fs;
 use std::thread::available_parallelism;
