@@ -70,6 +70,7 @@ const SCOPES: &[(Scope, &[&str])] = &[
             "models.list",
             "node.describe",
             "node.list",
+            "plugins.catalog.browse",
             "plugins.list",
             "progressCard.get",
             "projects.list",

@@ -24,7 +24,9 @@ use super::methods::agents::{
     AgentIdentityParams, AgentIdentityResult, AgentsListParams, AgentsListResult, ModelsListParams,
     ModelsListResult, WebSearchStatusParams, WebSearchStatusResult,
 };
-use super::methods::artifacts::{ArtifactsDownloadParams, ArtifactsDownloadResult};
+use super::methods::artifacts::{
+    ArtifactsDownloadParams, ArtifactsDownloadResult, ArtifactsListParams, ArtifactsListResult,
+};
 use super::methods::chat::{
     ChatAbortParams, ChatAbortResult, ChatHistoryParams, ChatHistoryResult, ChatInjectParams,
     ChatInjectResult, ChatMessageGetParams, ChatMessageGetResult, ChatMetadataParams,
@@ -124,6 +126,7 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::ChatStartup => method::<ChatStartupParams, ChatStartupResult>(row),
         Method::ChatMetadata => method::<ChatMetadataParams, ChatMetadataResult>(row),
         Method::ChatMessageGet => method::<ChatMessageGetParams, ChatMessageGetResult>(row),
+        Method::ArtifactsList => method::<ArtifactsListParams, ArtifactsListResult<'static>>(row),
         Method::ArtifactsDownload => {
             method::<ArtifactsDownloadParams, ArtifactsDownloadResult<'static>>(row)
         }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use crate::support::device::Device;
@@ -90,6 +91,31 @@ async fn an_interface_hears_of_an_instant_end_well_behind_the_acknowledgement() 
             let lead = lead(&mut ws, &format!("{mode}-{n}")).await;
             assert!(lead >= LEAD, "{mode}: {lead:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_interface_that_was_busy_does_not_read_both_together() {
+    let rig = Rig::start(RigConfig::default()).await;
+    let (id, mode) = INTERFACES[0];
+    let device = Device::new(1);
+    let (mut ws, _hello) = device.enter(rig.addr, &[], client(id, mode)).await;
+    for n in 0..5 {
+        let key = format!("k{n}");
+        let params = json!({"sessionKey": "main", "message": "hello", "idempotencyKey": key});
+        let id = ws.ask("chat.send", params).await;
+        // As long as a client that draws its first screen.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let mut read = Vec::new();
+        while let Some(heard) = ws.hear().now_or_never() {
+            read.extend(match heard {
+                Heard::Json(frame) => Some(frame),
+                _ => None,
+            });
+        }
+        assert!(read.iter().any(|frame| frame["id"] == *id), "{read:?}");
+        assert!(!read.iter().any(is_terminal), "{read:?}");
+        frames(&mut ws, is_chat_end).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! `artifacts.download`: the images of a transcript, which histories only name.
+//! `artifacts.list` and `artifacts.download`: the images of a transcript, which histories only name.
 //!
 //! A history would be megabytes long with its images in it. As in the original, an image of a
 //! message is shown without its data and with an id, and who wants to see it downloads it.
@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ids::EntryId;
-use crate::protocol::NonEmpty;
 use crate::protocol::params::params;
-use crate::run::{Entry, EntryBody};
+use crate::protocol::{Bounded, NonEmpty};
+use crate::run::{Entry, EntryBody, Image};
 
 /// What the id of an image begins with; the id of its entry and its place in it follow.
 const IMAGE: &str = "artifact_transcript_image_";
+
+/// What every artifact here is.
+const KIND: &str = "image";
 
 params! {
     /// Parameters of `artifacts.download`.
@@ -37,6 +40,57 @@ params! {
             task_id: NonEmpty,
             message_role: NonEmpty,
             transport: NonEmpty,
+        }
+    }
+}
+
+params! {
+    /// Parameters of `artifacts.list`.
+    ArtifactsListParams {
+        optional {
+            /// The session whose messages are looked through.
+            session_key: NonEmpty,
+            /// The agent; must agree with the key.
+            agent_id: NonEmpty,
+            /// What they are: there are only `image`s.
+            #[serde(rename = "type")]
+            kind: NonEmpty,
+            /// At most this many, the newest; 100 when absent.
+            limit: Bounded<1, 500>,
+        }
+        unused {
+            run_id: NonEmpty,
+            task_id: NonEmpty,
+            message_role: NonEmpty,
+        }
+    }
+}
+
+/// Artifacts `artifacts.list` returns when the caller names no limit.
+pub const ARTIFACTS_LIMIT_DEFAULT: u64 = 100;
+
+/// The result of `artifacts.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArtifactsListResult<'a> {
+    /// The artifacts, newest first.
+    #[serde(borrow)]
+    pub artifacts: Vec<Artifact<'a>>,
+}
+
+impl<'a> ArtifactsListResult<'a> {
+    /// The newest images of these entries.
+    pub fn images(params: &'a ArtifactsListParams, entries: &'a [Entry], most: usize) -> Self {
+        let is_asked = params.kind.as_deref().is_none_or(|kind| kind == KIND);
+        let session_key = params.session_key.as_deref().unwrap_or_default();
+        let newest = entries.iter().rev().filter(|_| is_asked);
+        let artifacts = newest.flat_map(|entry| {
+            let images = images_of(entry).iter().enumerate();
+            images.map(|(at, image)| {
+                Artifact::image(image_id(entry.id, at).into(), image, entry.n, session_key)
+            })
+        });
+        Self {
+            artifacts: artifacts.take(most).collect(),
         }
     }
 }
@@ -95,6 +149,38 @@ pub struct Artifact<'a> {
     pub download: Download,
 }
 
+impl<'a> Artifact<'a> {
+    /// An image of the message at position `n`.
+    fn image(id: Cow<'a, str>, image: &'a Image, n: u64, session_key: &'a str) -> Self {
+        Self {
+            id,
+            kind: KIND.into(),
+            title: "Image".into(),
+            mime_type: Cow::Borrowed(&image.media_type),
+            size_bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
+            session_key: session_key.into(),
+            message_seq: n,
+            source: "session-transcript".into(),
+            download: Download {
+                mode: DownloadMode::Bytes,
+            },
+        }
+    }
+}
+
+/// The images that came with a message.
+fn images_of(entry: &Entry) -> &[Image] {
+    match &entry.body {
+        EntryBody::User { images, .. } => images,
+        EntryBody::Assistant { .. }
+        | EntryBody::Tool { .. }
+        | EntryBody::ToolResult { .. }
+        | EntryBody::Injected { .. }
+        | EntryBody::Command { .. }
+        | EntryBody::Compaction { .. } => &[],
+    }
+}
+
 /// How an artifact is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Download {
@@ -117,25 +203,11 @@ impl<'a> ArtifactsDownloadResult<'a> {
         entry: &'a Entry,
         index: usize,
     ) -> Option<Self> {
-        let EntryBody::User { images, .. } = &entry.body else {
-            return None;
-        };
-        let image = images.get(index)?;
+        let image = images_of(entry).get(index)?;
         let session_key = params.session_key.as_deref().unwrap_or_default();
+        let id = Cow::Borrowed(&*params.artifact_id);
         Some(Self {
-            artifact: Artifact {
-                id: Cow::Borrowed(&params.artifact_id),
-                kind: "image".into(),
-                title: "Image".into(),
-                mime_type: Cow::Borrowed(&image.media_type),
-                size_bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
-                session_key: session_key.into(),
-                message_seq: entry.n,
-                source: "session-transcript".into(),
-                download: Download {
-                    mode: DownloadMode::Bytes,
-                },
-            },
+            artifact: Artifact::image(id, image, entry.n, session_key),
             encoding: "base64".into(),
             data: STANDARD.encode(&image.bytes),
         })
@@ -146,8 +218,11 @@ impl<'a> ArtifactsDownloadResult<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArtifactError {
     /// It is not said where to look.
-    #[error("artifacts.download needs sessionKey")]
-    NoSession,
+    #[error("{method} needs sessionKey")]
+    NoSession {
+        /// What was called.
+        method: &'static str,
+    },
     /// There is no such artifact there.
     #[error("artifact not found")]
     NotFound {
@@ -160,7 +235,7 @@ impl ArtifactError {
     /// What the refusal says to programs.
     pub fn details(&self) -> Value {
         match self {
-            Self::NoSession => json!({ "type": "artifact_query_unsupported" }),
+            Self::NoSession { .. } => json!({ "type": "artifact_query_unsupported" }),
             Self::NotFound { id } => json!({ "type": "artifact_not_found", "artifactId": id }),
         }
     }
@@ -172,7 +247,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::run::Image;
 
     #[test]
     fn the_id_of_an_image_leads_back_to_it() {
@@ -223,5 +297,25 @@ mod tests {
             })
         );
         assert_eq!(ArtifactsDownloadResult::image(&params, &entry, 1), None);
+
+        let list = |params: Value, most| {
+            let params: ArtifactsListParams = serde_json::from_value(params).unwrap();
+            let entries = [
+                entry.clone(),
+                Entry {
+                    n: 8,
+                    ..entry.clone()
+                },
+            ];
+            let result = ArtifactsListResult::images(&params, &entries, most);
+            let seqs = result.artifacts.iter().map(|artifact| artifact.message_seq);
+            seqs.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            list(json!({"sessionKey": "main", "type": "image"}), 9),
+            [8, 7]
+        );
+        assert_eq!(list(json!({"sessionKey": "main"}), 1), [8]);
+        assert_eq!(list(json!({"type": "file"}), 9), [0; 0]);
     }
 }

@@ -49,6 +49,8 @@ pub enum Method {
     ChatMetadata,
     /// `chat.message.get`
     ChatMessageGet,
+    /// `artifacts.list`
+    ArtifactsList,
     /// `artifacts.download`
     ArtifactsDownload,
     /// `commands.list`
@@ -237,6 +239,7 @@ const SERVED: &[MethodRow] = &[
     row(Method::ChatStartup, "chat.startup", READ),
     row(Method::ChatMetadata, "chat.metadata", READ),
     row(Method::ChatMessageGet, "chat.message.get", READ),
+    row(Method::ArtifactsList, "artifacts.list", READ),
     row(Method::ArtifactsDownload, "artifacts.download", READ),
     row(Method::ChatAbort, "chat.abort", WRITE),
     row(Method::ChatSend, "chat.send", WRITE),

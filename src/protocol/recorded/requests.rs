@@ -14,7 +14,7 @@ use crate::protocol::methods::agent::{AgentParams, AgentWaitParams};
 use crate::protocol::methods::agents::{
     AgentIdentityParams, AgentsListParams, ModelsListParams, WebSearchStatusParams,
 };
-use crate::protocol::methods::artifacts::ArtifactsDownloadParams;
+use crate::protocol::methods::artifacts::{ArtifactsDownloadParams, ArtifactsListParams};
 use crate::protocol::methods::chat::{
     ChatAbortParams, ChatHistoryParams, ChatInjectParams, ChatMessageGetParams, ChatMetadataParams,
     ChatSendParams, ChatStartupParams,
@@ -88,6 +88,7 @@ fn problem(method: Method, name: &str, params: Option<&RawValue>) -> Option<Stri
         Method::ChatStartup => check!(ChatStartupParams),
         Method::ChatMetadata => check!(ChatMetadataParams),
         Method::ChatMessageGet => check!(ChatMessageGetParams),
+        Method::ArtifactsList => check!(ArtifactsListParams),
         Method::ArtifactsDownload => check!(ArtifactsDownloadParams),
         Method::CommandsList => check!(CommandsListParams),
         Method::ChatAbort => check!(ChatAbortParams),

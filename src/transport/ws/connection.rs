@@ -360,14 +360,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     fn next_deadline(&mut self) -> Option<Instant> {
         let handshake = self.machine.poll_timeout().map(Instant::from_std);
-        let outbox = self.socket.outbox();
         let (keepalive, end) = match &mut self.stage {
             Stage::Handshake(_) => (None, None),
             Stage::Open(open) => {
-                let end = open.requests.next_end(outbox);
+                // Everything that was answered is in the outbox by now.
+                if let Some(ping) = open.requests.next_ping() {
+                    self.socket.ping(ping);
+                    open.requests.note_ping(self.socket.outbox().position());
+                }
+                let outbox = self.socket.outbox();
+                let end = open
+                    .requests
+                    .next_end(|position| outbox.has_written(position));
                 (Some(open.keepalive.deadline()), end)
             }
         };
+        let outbox = self.socket.outbox();
         let stall = outbox.stall_deadline(self.native.config.write_timeout);
         [handshake, keepalive, end, stall]
             .into_iter()
@@ -437,6 +445,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Incoming::Pong(payload) => {
                 if let Stage::Open(open) = &mut self.stage {
                     open.keepalive.handle_pong(payload);
+                    open.requests.handle_pong(payload);
                 }
             }
             Incoming::Ended => return Some(End::Parted),

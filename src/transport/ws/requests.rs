@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -17,8 +18,6 @@ use tokio::time::Instant;
 
 use crate::ids::WireId;
 use crate::protocol::{Close, Reply};
-
-use super::outbox::Outbox;
 
 /// Requests that end soon, at once.
 const SHORT_MAX: usize = 32;
@@ -85,27 +84,26 @@ impl From<Reply> for Done {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooManyWaits;
 
-/// How long the end of a run stays behind the acknowledgement of the request that asked for it, for
-/// clients in front of people: the official ones never notice the end of a run that they read
-/// together with its acknowledgement.
+/// How long the end of a run stays behind the acknowledgement of the request that asked for it, at
+/// least, for clients in front of people: the official ones never notice the end of a run that they
+/// read together with its acknowledgement.
 const END_AFTER_ACK: Duration = Duration::from_millis(20);
+
+/// How long the end of a run waits, at most, for the pong that tells that its acknowledgement was
+/// read: a client that was busy for longer than [`END_AFTER_ACK`] would read both together.
+const PONG_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// What the payload of a ping behind an acknowledgement begins with.
+const ACK_PING: &[u8] = b"ack";
 
 /// A run whose start was answered just now.
 #[derive(Debug)]
 struct Answered {
     run: WireId,
-    lead: Lead,
-}
-
-/// How far the acknowledgement of a run is ahead of its end.
-#[derive(Clone, Copy, Debug)]
-enum Lead {
-    /// It is not in the outbox yet.
-    Made,
-    /// It is written once everything before this position is.
-    Queued(u64),
-    /// It was written; the end may follow from then on.
-    Until(Instant),
+    /// The ping behind the acknowledgement, and where it ends in what is written to the peer.
+    ping: Option<(u32, u64)>,
+    written: Option<Instant>,
+    is_read: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +122,8 @@ pub(super) struct Requests {
     held: Vec<WireId>,
     /// Runs whose start was answered just now, so that their end must wait.
     answered: Vec<Answered>,
+    /// Number of the last ping behind an answer.
+    pings: u32,
     /// For each session with starts under way, the end of the last one.
     turns: HashMap<Box<str>, oneshot::Receiver<()>>,
 }
@@ -195,8 +195,12 @@ impl Requests {
 
     /// Keeps the end of this run, whose start is answered now, behind the answer.
     pub(super) fn lead(&mut self, run: WireId) {
-        let lead = Lead::Made;
-        self.answered.push(Answered { run, lead });
+        self.answered.push(Answered {
+            run,
+            ping: None,
+            written: None,
+            is_read: false,
+        });
     }
 
     /// Whether the end of this run is held back.
@@ -204,26 +208,52 @@ impl Requests {
         self.answered.iter().any(|answered| answered.run == *run)
     }
 
-    /// When the next end may go out. Everything that was answered is in `outbox`, or was.
-    pub(super) fn next_end(&mut self, outbox: &Outbox) -> Option<Instant> {
+    /// The ping to send behind the answers that were handed to the outbox since the last one.
+    pub(super) fn next_ping(&mut self) -> Option<Bytes> {
+        if self.answered.iter().all(|answered| answered.ping.is_some()) {
+            return None;
+        }
+        self.pings = self.pings.wrapping_add(1);
+        Some([ACK_PING, &self.pings.to_be_bytes()].concat().into())
+    }
+
+    /// Notes that the ping is in the outbox, which ends at `position`.
+    pub(super) fn note_ping(&mut self, position: u64) {
         for answered in &mut self.answered {
-            if let Lead::Made = answered.lead {
-                answered.lead = Lead::Queued(outbox.position());
-            }
-            if let Lead::Queued(position) = answered.lead
-                && outbox.has_written(position)
+            answered.ping.get_or_insert((self.pings, position));
+        }
+    }
+
+    /// Notes a pong: whatever was answered before its ping was read.
+    pub(super) fn handle_pong(&mut self, payload: &[u8]) {
+        let number = payload.strip_prefix(ACK_PING).map(<[u8; 4]>::try_from);
+        let Some(Ok(number)) = number else {
+            return;
+        };
+        let number = u32::from_be_bytes(number);
+        for answered in &mut self.answered {
+            answered.is_read |= answered.ping.is_some_and(|(ping, _)| ping <= number);
+        }
+    }
+
+    /// When the next end may go out.
+    pub(super) fn next_end(&mut self, is_written: impl Fn(u64) -> bool) -> Option<Instant> {
+        for answered in &mut self.answered {
+            if answered.written.is_none()
+                && answered
+                    .ping
+                    .is_some_and(|(_, position)| is_written(position))
             {
-                answered.lead = Lead::Until(Instant::now() + END_AFTER_ACK);
+                answered.written = Some(Instant::now());
             }
         }
-        let ends = self.answered.iter().filter_map(|it| it.lead.end());
-        ends.min()
+        self.answered.iter().filter_map(Answered::end).min()
     }
 
     /// Lets the ends go out whose time has come.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if !self.answered.is_empty() {
-            let is_early = |it: &Answered| it.lead.end().is_none_or(|end| now < end);
+            let is_early = |it: &Answered| it.end().is_none_or(|end| now < end);
             self.answered.retain(is_early);
             self.answered.shrink_to_fit();
         }
@@ -246,6 +276,7 @@ impl Requests {
             *self = Self {
                 held: std::mem::take(&mut self.held),
                 answered: std::mem::take(&mut self.answered),
+                pings: self.pings,
                 ..Self::default()
             };
         }
@@ -253,12 +284,15 @@ impl Requests {
     }
 }
 
-impl Lead {
-    const fn end(self) -> Option<Instant> {
-        match self {
-            Self::Made | Self::Queued(_) => None,
-            Self::Until(end) => Some(end),
-        }
+impl Answered {
+    /// When its end may go out, once that is known.
+    fn end(&self) -> Option<Instant> {
+        let wait = if self.is_read {
+            END_AFTER_ACK
+        } else {
+            PONG_WAIT_MAX
+        };
+        self.written.map(|written| written + wait)
     }
 }
 
@@ -366,6 +400,48 @@ mod tests {
         let mut second = requests.turn("a");
         drop(first);
         second.come().await;
+    }
+
+    /// Says when the end of a run may go out whose acknowledgement is written now.
+    fn acknowledged(requests: &mut Requests, run: &WireId) -> Bytes {
+        requests.lead(run.clone());
+        let ping = requests.next_ping().unwrap();
+        requests.note_ping(10);
+        assert_eq!(requests.next_ping(), None);
+        assert_eq!(requests.next_end(|_position| false), None, "not written");
+        assert!(requests.next_end(|position| position == 10).is_some());
+        ping
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_waits_until_its_acknowledgement_was_read_and_some_time_more() {
+        let mut requests = Requests::default();
+        let (a, b) = (WireId::parse("a").unwrap(), WireId::parse("b").unwrap());
+        let start = Instant::now();
+        acknowledged(&mut requests, &a);
+        let second = acknowledged(&mut requests, &b);
+        requests.handle_pong(b"something else");
+        requests.handle_timeout(start + END_AFTER_ACK);
+        assert!(requests.holds_end(&a) && requests.holds_end(&b));
+        // The pong to the second ping tells that what was before the first was read, too.
+        requests.handle_pong(&second);
+        assert_eq!(requests.next_end(|_| true), Some(start + END_AFTER_ACK));
+        requests.handle_timeout(start + END_AFTER_ACK - Duration::from_millis(1));
+        assert!(requests.holds_end(&a));
+        requests.handle_timeout(start + END_AFTER_ACK);
+        assert!(!requests.holds_end(&a) && !requests.holds_end(&b));
+        assert_eq!(requests.next_end(|_| true), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_without_pongs_gets_its_end_all_the_same() {
+        let mut requests = Requests::default();
+        let run = WireId::parse("a").unwrap();
+        acknowledged(&mut requests, &run);
+        let end = Instant::now() + PONG_WAIT_MAX;
+        assert_eq!(requests.next_end(|_| true), Some(end));
+        requests.handle_timeout(end);
+        assert!(!requests.holds_end(&run));
     }
 
     #[test]

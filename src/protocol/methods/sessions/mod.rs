@@ -24,7 +24,10 @@ pub use read::{
     Keys, PREVIEW_SESSIONS_MAX, PreviewItem, PreviewRole, PreviewStatus, SessionPreview,
     SessionsGetParams, SessionsGetResult, SessionsPreviewParams, SessionsPreviewResult,
 };
-pub use resolve::{ResolveCandidate, SessionRef, SessionsResolveParams, SessionsResolveResult};
+pub use resolve::{
+    ResolveCandidate, SessionRef, SessionReference, SessionsResolveParams, SessionsResolveResult,
+    slug_of,
+};
 pub use search::{
     SEARCH_LIMIT_DEFAULT, SearchHit, SearchRole, SessionsSearchParams, SessionsSearchResult,
 };

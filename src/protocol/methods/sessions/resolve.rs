@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::params::params;
 
 params! {
-    /// Parameters of `sessions.resolve`: exactly one of `key`, `sessionId`, `label`, `shortId`.
+    /// Parameters of `sessions.resolve`: exactly one of `key`, `sessionId`, `label`, `shortId`,
+    /// `reference`.
     SessionsResolveParams {
         optional {
             /// A key.
@@ -15,8 +16,12 @@ params! {
             session_id: String,
             /// A label.
             label: String,
-            /// The first digits of a transcript's id.
+            /// The first digits of a transcript's id, or of the id a key ends in.
             short_id: String,
+            /// A name of the session that goes with `shortId`; for people.
+            slug_hint: String,
+            /// What a link says of the session.
+            reference: SessionReference,
             /// The agent.
             agent_id: String,
             /// Sessions of another session: none here.
@@ -25,11 +30,28 @@ params! {
             allow_missing: bool,
         }
         unused {
-            slug_hint: String,
             include_global: bool,
             include_unknown: bool,
         }
     }
+}
+
+/// What a link says of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionReference {
+    /// Its key, or what stands in its place.
+    pub key: String,
+    /// Its name, in lower case with strokes between the words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+}
+
+/// A name as links show it: lower case, strokes for everything but letters and digits.
+pub fn slug_of(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-")
 }
 
 /// How `sessions.resolve` names a session.
@@ -41,8 +63,10 @@ pub enum SessionRef<'a> {
     Id(&'a str),
     /// By label.
     Label(&'a str),
-    /// By the first 8 to 32 hexadecimal digits of the transcript id.
+    /// By the first 8 to 32 hexadecimal digits of the transcript id, or of the id a key ends in.
     ShortId(&'a str),
+    /// By a link.
+    Reference(&'a SessionReference),
 }
 
 impl SessionRef<'_> {
@@ -52,6 +76,7 @@ impl SessionRef<'_> {
             Self::Key(name) | Self::Id(name) | Self::ShortId(name) => {
                 format!("No session found: {name}")
             }
+            Self::Reference(reference) => format!("No session found: {}", reference.key),
             Self::Label(label) => format!("No session found with label: {label}"),
         }
     }
@@ -62,6 +87,9 @@ impl SessionRef<'_> {
         match self {
             Self::Key(name) | Self::Id(name) | Self::ShortId(name) => {
                 format!("Multiple sessions found for sessionId: {name} ({keys})")
+            }
+            Self::Reference(reference) => {
+                format!("Multiple sessions found: {} ({keys})", reference.key)
             }
             Self::Label(label) => format!("Multiple sessions found with label: {label} ({keys})"),
         }
@@ -79,6 +107,7 @@ impl SessionsResolveParams {
             self.session_id.as_deref().map(SessionRef::Id),
             self.label.as_deref().map(SessionRef::Label),
             self.short_id.as_deref().map(SessionRef::ShortId),
+            self.reference.as_ref().map(SessionRef::Reference),
         ];
         let mut names = given.into_iter().flatten();
         let first = names
@@ -89,6 +118,9 @@ impl SessionsResolveParams {
                 "Provide either key, sessionId, label, shortId, or reference (not multiple)",
             );
         }
+        if self.slug_hint.is_some() && self.short_id.is_none() {
+            return Err("slugHint requires shortId");
+        }
         match first {
             SessionRef::ShortId(id) if !is_short_id(id) => {
                 Err("shortId must be 8-32 hexadecimal characters")
@@ -96,7 +128,8 @@ impl SessionsResolveParams {
             SessionRef::Key(_)
             | SessionRef::Id(_)
             | SessionRef::Label(_)
-            | SessionRef::ShortId(_) => Ok(first),
+            | SessionRef::ShortId(_)
+            | SessionRef::Reference(_) => Ok(first),
         }
     }
 }
@@ -156,6 +189,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_slug_is_made_of_words() {
+        for (name, expected) in [
+            ("Fix the Build!", "fix-the-build"),
+            ("  a  b ", "a-b"),
+            ("é", ""),
+        ] {
+            assert_eq!(slug_of(name), expected);
+        }
+    }
+
+    #[test]
     fn a_session_is_named_in_exactly_one_way() {
         let check = |value: Value, expected: Result<SessionRef<'_>, &str>| {
             let params: SessionsResolveParams = serde_json::from_value(value).unwrap();
@@ -163,6 +207,18 @@ mod tests {
         };
         check(json!({"key": "main"}), Ok(SessionRef::Key("main")));
         check(json!({"label": "x"}), Ok(SessionRef::Label("x")));
+        let link = SessionReference {
+            key: "agent:main:x".to_owned(),
+            slug: None,
+        };
+        check(
+            json!({"reference": {"key": "agent:main:x"}, "includeGlobal": true}),
+            Ok(SessionRef::Reference(&link)),
+        );
+        check(
+            json!({"key": "a", "slugHint": "b"}),
+            Err("slugHint requires shortId"),
+        );
         check(
             json!({"shortId": "00ff00ff"}),
             Ok(SessionRef::ShortId("00ff00ff")),

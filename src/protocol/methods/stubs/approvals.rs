@@ -42,6 +42,12 @@ results! {
         items: NoItems = [],
     }
 
+    /// The result of `exec.approval.grants.list`.
+    ExecGrants(_) {
+        /// Approvals that hold for longer: none was given.
+        grants: NoItems = [],
+    }
+
     /// The result of `exec.approvals.get`.
     ExecApprovals(_) {
         /// The file of rules about commands: there is none.

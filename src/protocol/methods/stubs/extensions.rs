@@ -24,6 +24,13 @@ params! {
 }
 
 params! {
+    /// Parameters of `plugins.catalog.browse`.
+    PluginsBrowseParams {
+        unused { intent: NonEmpty, query: NonEmpty, page_size: Bounded<1, 1000>, cursor: NonEmpty }
+    }
+}
+
+params! {
     /// Parameters of `skills.library.list`.
     SkillLibraryParams {
         unused { scope: NonEmpty, session_key: NonEmpty }
@@ -92,6 +99,12 @@ results! {
         mutation_allowed: bool = false,
     }
 
+    /// The result of `plugins.catalog.browse`.
+    PluginsBrowse(_) {
+        /// Plugins that could be added: none, this program has no place for any.
+        items: NoItems = [],
+    }
+
     /// The result of `talk.catalog`.
     TalkCatalog(_) {
         /// How one can talk with an agent: not by voice.
@@ -114,6 +127,8 @@ results! {
         themes: NoItems = [],
         /// The theme the page uses: its own default.
         current: CurrentTheme = CurrentTheme::default(),
+        /// The same, as it is described.
+        theme: ThemeInfo = ThemeInfo::default(),
     }
 
     /// The result of `users.list`.
@@ -150,6 +165,33 @@ pub struct CurrentTheme {
     pub scope: &'static str,
     /// What was chosen.
     pub overrides: NoMembers,
+}
+
+/// What is told of a theme.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ThemeInfo {
+    /// Its id.
+    pub id: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it looks like.
+    pub description: &'static str,
+    /// Who brings it: the page.
+    pub source: &'static str,
+    /// The modes it has.
+    pub modes: [&'static str; 2],
+}
+
+impl Default for ThemeInfo {
+    fn default() -> Self {
+        Self {
+            id: "claw",
+            name: "Claw",
+            description: "The look the page has when nobody chooses another.",
+            source: "builtin",
+            modes: ["light", "dark"],
+        }
+    }
 }
 
 impl Default for CurrentTheme {

@@ -124,6 +124,7 @@ stubs! {
     OpenclawApprovalList = "openclaw.approval.list", APPROVALS, NoParams => approvals::Approvals;
     ApprovalHistory = "approval.history", APPROVALS,
         approvals::ApprovalHistoryParams => approvals::ApprovalHistory;
+    ExecGrantsList = "exec.approval.grants.list", APPROVALS, NoParams => approvals::ExecGrants;
     ExecApprovalsGet = "exec.approvals.get", ADMIN, NoParams => approvals::ExecApprovals;
     TaskSuggestionsList = "taskSuggestions.list", READ,
         schedule::TaskSuggestionsParams => schedule::TaskSuggestions;
@@ -160,6 +161,8 @@ stubs! {
     SkillsProposalsList = "skills.proposals.list", READ,
         extensions::SkillProposalsParams => extensions::SkillProposals;
     PluginsList = "plugins.list", READ, NoParams => extensions::PluginsList;
+    PluginsBrowse = "plugins.catalog.browse", READ,
+        extensions::PluginsBrowseParams => extensions::PluginsBrowse;
     TalkCatalog = "talk.catalog", READ, NoParams => extensions::TalkCatalog;
     ThemesList = "themes.list", READ, NoParams => extensions::ThemesList;
     UsersList = "users.list", READ, NoParams => extensions::UsersList;

@@ -8,7 +8,8 @@ use crate::dispatch::{DispatchError, History, HistoryCursor, HistoryQuery, Messa
 use crate::ids::AgentId;
 use crate::protocol::methods::agents::THINKING_OFF;
 use crate::protocol::methods::artifacts::{
-    ArtifactError, ArtifactsDownloadParams, ArtifactsDownloadResult, image_place,
+    ARTIFACTS_LIMIT_DEFAULT, ArtifactError, ArtifactsDownloadParams, ArtifactsDownloadResult,
+    ArtifactsListParams, ArtifactsListResult, image_place,
 };
 use crate::protocol::methods::chat::{
     ChatHistoryParams, ChatHistoryResult, ChatMessageGetParams, ChatMessageGetResult,
@@ -144,6 +145,38 @@ pub(super) fn artifact(call: &Call, params: Option<&RawValue>) -> Result<Served,
     }))
 }
 
+/// The newest images of a session.
+pub(super) fn artifacts(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+    let params: ArtifactsListParams = call.params(params)?;
+    let Some(session_key) = params.session_key.as_deref().map(str::to_owned) else {
+        let error = ArtifactError::NoSession { method: call.name };
+        return Err(call
+            .invalid(error.to_string())
+            .with_details(error.details()));
+    };
+    let query = HistoryQuery {
+        session_key,
+        agent_id: params.agent_id.as_deref().map(str::to_owned),
+        skip: 0,
+        limit: u32::try_from(HISTORY_LIMIT_MAX).unwrap_or(u32::MAX),
+        after: None,
+        around: None,
+    };
+    let limit = params.limit.map_or(ARTIFACTS_LIMIT_DEFAULT, Bounded::get);
+    let call = call.clone();
+    Ok(short(async move {
+        let dispatch = &call.native.dispatch;
+        match dispatch.chat_history(&call.peer.caller, query).await {
+            Ok(history) => {
+                let entries = &history.entries;
+                let most = as_usize(limit);
+                call.ok(&ArtifactsListResult::images(&params, entries, most))
+            }
+            Err(error) => call.refuse(&call.error(&error)),
+        }
+    }))
+}
+
 /// The entry an image is in and its place there; `None` when there is none.
 async fn image(
     call: &Call,
@@ -169,7 +202,7 @@ fn no_artifact(call: &Call, params: &ArtifactsDownloadParams) -> ErrorBody {
         Some(_) => ArtifactError::NotFound {
             id: params.artifact_id.to_string(),
         },
-        None => ArtifactError::NoSession,
+        None => ArtifactError::NoSession { method: call.name },
     };
     call.invalid(error.to_string())
         .with_details(error.details())

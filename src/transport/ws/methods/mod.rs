@@ -141,6 +141,7 @@ fn route(
         Method::ChatStartup => history::startup(call, params),
         Method::ChatMetadata => agents::metadata(call, params),
         Method::ChatMessageGet => history::message(call, params),
+        Method::ArtifactsList => history::artifacts(call, params),
         Method::ArtifactsDownload => history::artifact(call, params),
         Method::CommandsList => agents::commands(call, params),
         Method::ChatAbort => chat::abort(call, open, params),

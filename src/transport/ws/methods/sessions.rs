@@ -15,7 +15,7 @@ use crate::protocol::methods::sessions::{
     SessionPreview, SessionRef, SessionsDeleteParams, SessionsDeleteResult, SessionsDescribeParams,
     SessionsDescribeResult, SessionsListParams, SessionsListResult, SessionsPatchParams,
     SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResolveParams,
-    SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SubscribeResult,
+    SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SubscribeResult, slug_of,
 };
 use crate::protocol::params::Patch;
 use crate::protocol::row::SessionEntry;
@@ -30,6 +30,9 @@ use crate::transport::ws::viewer::SESSIONS_MAX;
 
 use super::system::as_usize;
 use super::{Call, Served, short};
+
+/// Sessions among which one is looked for by the name that links show.
+const SLUGS_MAX: u32 = 200;
 
 pub(super) fn list(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
     let params: SessionsListParams = call.params(params)?;
@@ -240,6 +243,7 @@ pub(super) async fn find(
         SessionRef::Key(key) => SessionName::Key(key.to_owned()),
         SessionRef::Id(id) | SessionRef::ShortId(id) => SessionName::Id(id.to_owned()),
         SessionRef::Label(label) => SessionName::Label(label.to_owned()),
+        SessionRef::Reference(reference) => SessionName::Key(reference.key.clone()),
     };
     let agent = params.agent_id.as_deref();
     let dispatch = &call.native.dispatch;
@@ -249,6 +253,13 @@ pub(super) async fn find(
             dispatch
                 .sessions_resolve(&call.peer.caller, asked, agent)
                 .await
+        }
+        SessionRef::Reference(reference) => {
+            let exact = dispatch.sessions_resolve(&call.peer.caller, asked, agent);
+            match (exact.await, reference.slug.as_deref()) {
+                (Ok(exact), Some(slug)) if exact.is_empty() => find_slug(call, slug, agent).await,
+                (exact, _) => exact,
+            }
         }
     };
     let mut found = found.map_err(|error| call.error(&error))?;
@@ -280,7 +291,40 @@ pub(super) async fn find(
     }
 }
 
-/// Sessions whose transcript id begins with these digits.
+/// Sessions whose key ends in an id and whose name is shown like this in links, among the newest.
+async fn find_slug(
+    call: &Call,
+    slug: &str,
+    agent: Option<&str>,
+) -> Result<Vec<SessionRecord>, DispatchError> {
+    let list = SessionList {
+        agent_id: agent.map(str::to_owned),
+        limit: SLUGS_MAX,
+        texts: SessionTexts {
+            title: true,
+            last_message: false,
+        },
+        ..SessionList::default()
+    };
+    let dispatch = &call.native.dispatch;
+    let page = dispatch.sessions_list(&call.peer.caller, list).await?;
+    let named = page.sessions.into_iter().filter(|view| {
+        let row = rows::row(&call.native, view);
+        let names = [row.label, row.display_name, row.derived_title];
+        let mut names = names.iter().flatten();
+        last_id(&view.record).is_some() && names.any(|name| slug_of(name) == slug)
+    });
+    Ok(named.map(|view| view.record).collect())
+}
+
+/// The id a session's key ends in, without strokes.
+fn last_id(record: &SessionRecord) -> Option<String> {
+    let last = record.key.as_str().rsplit(':').next()?;
+    let id = uuid::Uuid::try_parse(last).ok()?;
+    Some(id.simple().to_string())
+}
+
+/// Sessions whose transcript id, or the id at the end of whose key, begins with these digits.
 async fn find_short(
     call: &Call,
     digits: &str,
@@ -300,7 +344,7 @@ async fn find_short(
     Ok(records
         .filter(|record| {
             let id = record.session_id.as_uuid().simple().to_string();
-            id.starts_with(&digits)
+            id.starts_with(&digits) || last_id(record).is_some_and(|id| id.starts_with(&digits))
         })
         .collect())
 }
