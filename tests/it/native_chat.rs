@@ -228,6 +228,19 @@ async fn an_image_is_named_in_histories_and_handed_out_when_asked_for() {
     assert_eq!(got["artifact"]["mimeType"], "image/png");
     assert_eq!(got["artifact"]["sizeBytes"], bytes.len());
     assert_eq!(got["artifact"]["download"], json!({"mode": "bytes"}));
+    let list = json!({"sessionKey": "main", "type": "image", "limit": 4});
+    let listed = native.call("artifacts.list", list).await;
+    assert_eq!(listed, json!({"artifacts": [got["artifact"]]}));
+    let files = json!({"sessionKey": "main", "type": "file"});
+    let files = native.call("artifacts.list", files).await;
+    assert_eq!(files, json!({"artifacts": []}));
+    check_refused(
+        &native,
+        "artifacts.list",
+        json!({}),
+        "artifacts.list needs sessionKey",
+    )
+    .await;
     let text = id.as_str().unwrap();
     let second = format!("{}_1", text.strip_suffix("_0").unwrap());
     for (session, artifact) in [

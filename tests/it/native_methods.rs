@@ -93,6 +93,8 @@ async fn what_this_gateway_does_not_have_is_answered_as_none() {
                 assert_eq!(machines[0]["id"], "gateway");
                 assert_eq!(machines.as_array().unwrap().len(), 1, "{machines}");
             }
+            // The page has a look, whoever chooses it.
+            Stub::ThemesList => assert_eq!(answer["theme"].take()["source"], "builtin"),
             _ => {}
         }
         assert!(!tells_something(&answer), "{name}: {answer}");
@@ -544,4 +546,56 @@ async fn a_client_of_protocol_3_is_served_in_its_dialect() {
         refused.to_string().contains("invalid chat.history params"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_link_leads_to_its_session() {
+    let served = served().await;
+    let native = served.native().await;
+    let (first, second) = (
+        "agent:main:dashboard:0a1b2c3d-0000-4000-8000-000000000001",
+        "agent:main:dashboard:0a1b2c3d-0000-4000-8000-000000000002",
+    );
+    for (key, label) in [
+        (first, "Fix the build!"),
+        (second, "Another"),
+        ("page", "Page"),
+    ] {
+        let patch = json!({"key": key, "label": label});
+        native.call("sessions.patch", patch).await;
+    }
+    let resolve = async |mut params: Value| {
+        params["allowMissing"] = json!(true);
+        native.call("sessions.resolve", params).await
+    };
+    let link = |key: &str, slug: &str| {
+        json!({"reference": {"key": key, "slug": slug}, "agentId": "main",
+               "includeGlobal": true, "includeUnknown": true})
+    };
+    // The key goes first; a slug only finds sessions whose key ends in an id.
+    for (key, slug, expected) in [
+        ("agent:main:page", "another", Some("agent:main:page")),
+        ("agent:main:gone", "fix-the-build", Some(first)),
+        ("agent:main:gone", "page", None),
+        ("agent:main:gone", "nothing", None),
+    ] {
+        let found = resolve(link(key, slug)).await;
+        assert_eq!(found["ok"], expected.is_some(), "{key} {slug}: {found}");
+        assert_eq!(found["key"].as_str(), expected, "{key} {slug}");
+    }
+    // The id at the end of a key can be cut short, as long as one session is meant.
+    let short = |digits: &str| json!({"shortId": digits, "slugHint": "x", "agentId": "main"});
+    let exact = resolve(short("0a1b2c3d000040008000000000000002")).await;
+    assert_eq!(exact["key"], second);
+    let several = resolve(short("0a1b2c3d")).await;
+    assert_eq!(several["ok"], false, "{several}");
+    assert_eq!(several["candidates"].as_array().unwrap().len(), 2);
+    let gone = json!({"reference": {"key": "agent:main:gone"}});
+    check_refused(
+        &native,
+        "sessions.resolve",
+        gone,
+        "No session found: agent:main:gone",
+    )
+    .await;
 }

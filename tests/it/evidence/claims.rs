@@ -578,6 +578,11 @@ pub(super) const METHODS: &[Row] = &[
         &["native_chat::a_message_that_was_cut_can_be_read_whole"],
     ),
     method(
+        "artifacts.list",
+        &["native_chat::an_image_is_named_in_histories_and_handed_out_when_asked_for"],
+        &["native_chat::an_image_is_named_in_histories_and_handed_out_when_asked_for"],
+    ),
+    method(
         "artifacts.download",
         &["native_chat::an_image_is_named_in_histories_and_handed_out_when_asked_for"],
         &["native_chat::an_image_is_named_in_histories_and_handed_out_when_asked_for"],
