@@ -109,12 +109,7 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::ModelsList => method::<ModelsListParams, ModelsListResult>(row),
         Method::RunsList => method::<RunsListParams, RunsListResult>(row),
         Method::RunsGet => method::<RunsGetParams, RunsGetResult>(row),
-        // Answers twice: accepted, then how the run ended.
-        Method::Agent => {
-            let mut files = method::<AgentParams, AgentAccepted>(row);
-            files.push(written_by_us::<AgentFinal>("methods/agent.final"));
-            files
-        }
+        Method::Agent => agent_files(row),
         Method::AgentWait => method::<AgentWaitParams, AgentWaitResult>(row),
         Method::ChatSend => sending::<ChatSendParams>(row),
         Method::SessionsSend | Method::SessionsSteer => sending::<SessionsSendParams>(row),
@@ -172,6 +167,13 @@ fn method_files(row: &MethodRow) -> Vec<SchemaFile> {
         Method::Wake => method::<WakeParams, Noted>(row),
         Method::Stub(stub) => stub.visit(Describing(row)),
     }
+}
+
+/// `agent` answers twice: accepted, then how the run ended.
+fn agent_files(row: &MethodRow) -> Vec<SchemaFile> {
+    let mut files = method::<AgentParams, AgentAccepted>(row);
+    files.push(written_by_us::<AgentFinal>("methods/agent.final"));
+    files
 }
 
 /// Describes a method by its row.

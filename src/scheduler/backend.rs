@@ -212,7 +212,9 @@ pub(super) struct Stepping {
     /// How many messages have been told of.
     told: usize,
     /// What the agent yielded when it was found to have taken a message.
-    held: Option<Option<Result<Event, RunError>>>,
+    held: Option<Result<Event, RunError>>,
+    /// Whether its events are over.
+    is_over: bool,
 }
 
 impl Stepping {
@@ -223,6 +225,7 @@ impl Stepping {
             taken,
             told: 0,
             held: None,
+            is_over: false,
         }
     }
 
@@ -232,11 +235,11 @@ impl Stepping {
             .is_some_and(|taken| taken.total() > self.told)
     }
 
-    fn took(&mut self) -> Option<Result<Step, RunError>> {
+    fn took(&mut self) -> Step {
         let total = self.taken.as_ref().map_or(0, |taken| taken.total());
         let messages = total - self.told;
         self.told = total;
-        Some(Ok(Step::Took(messages)))
+        Step::Took(messages)
     }
 }
 
@@ -245,7 +248,10 @@ impl Stream for Stepping {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(held) = self.held.take() {
-            return Poll::Ready(held.map(|item| item.map(Step::Event)));
+            return Poll::Ready(Some(held.map(Step::Event)));
+        }
+        if self.is_over {
+            return Poll::Ready(None);
         }
         let taken_before = self.has_taken();
         let polled = self.events.as_mut().poll_next(cx);
@@ -255,15 +261,16 @@ impl Stream for Stepping {
                 Poll::Ready(item.map(|item| item.map(Step::Event)))
             }
             Poll::Ready(item) => {
-                self.held = Some(item);
-                Poll::Ready(self.took())
+                self.is_over = item.is_none();
+                self.held = item;
+                Poll::Ready(Some(Ok(self.took())))
             }
             Poll::Pending => {
                 if let Some(taken) = &self.taken {
                     taken.wake_on_take(cx.waker());
                 }
                 if self.has_taken() {
-                    return Poll::Ready(self.took());
+                    return Poll::Ready(Some(Ok(self.took())));
                 }
                 Poll::Pending
             }

@@ -249,6 +249,8 @@ async fn a_steered_message_takes_the_place_of_the_active_run() {
     let idle = json!({"key": "main", "message": "again", "idempotencyKey": "idle"});
     let idle = native.call("sessions.steer", idle).await;
     assert_eq!(idle.get("interruptedActiveRun"), None, "{idle}");
+    // Its start would take the place of what the watcher is to be told.
+    let _idle = puppet.next().await;
 
     let mut watcher = served.native().await;
     watcher.call("sessions.subscribe", json!({})).await;

@@ -1,4 +1,4 @@
-//! State folders that earlier versions left behind are opened, brought up to date, and lose nothing.
+//! State folders that earlier versions left are opened, brought up to date, and lose nothing.
 
 use std::fs;
 use std::path::PathBuf;

@@ -439,7 +439,14 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
             continue;
         };
         match *role {
-            "assistant" => kept.entry(wire).or_default().push_str(text),
+            "assistant" => {
+                // The parts of an answer stand around the messages that were steered in.
+                let kept = kept.entry(wire).or_default();
+                if !kept.is_empty() && !text.is_empty() {
+                    kept.push_str("\n\n");
+                }
+                kept.push_str(text);
+            }
             "user" => *users.entry(wire).or_default() += 1,
             _ => found.push(format!("{wire} left {text:?} in the transcript")),
         }

@@ -1,4 +1,5 @@
-//! `artifacts.list` and `artifacts.download`: the images of a transcript, which histories only name.
+//! `artifacts.list` and `artifacts.download`: the images of a transcript, which histories only
+//! name.
 //!
 //! A history would be megabytes long with its images in it. As in the original, an image of a
 //! message is shown without its data and with an id, and who wants to see it downloads it.
