@@ -1,15 +1,29 @@
 // Hears every frame of the official client and holds those of the gateway against the JSON Schema
-// that the protocol package publishes.
+// that the protocol package of the same version publishes.
 
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import Ajv from "ajv";
-import { WebSocket } from "ws";
 
-const file = new URL(
-  "node_modules/@openclaw/gateway-protocol/protocol.schema.json",
-  import.meta.url,
-);
-const schema = JSON.parse(readFileSync(file));
+/** The published versions of the client: how each is installed, and what it depends on. */
+const VERSIONS = {
+  "2026.9.1": { name: "@openclaw/gateway-client", dependencies: "node_modules/" },
+  "2026.8.1-beta.3": {
+    name: "gateway-client-beta",
+    dependencies: "node_modules/gateway-client-beta/node_modules/",
+    // The gateway speaks as a later one does: what this schema does not know is not looked at.
+    isOlder: true,
+  },
+};
+
+const { name: packageName, dependencies, isOlder: older = false } =
+  VERSIONS[process.argv[2] ?? "2026.9.1"];
+export const isOlder = older;
+export const { GatewayClient } = await import(packageName);
+const { WebSocket } = createRequire(import.meta.resolve(packageName))("ws");
+
+const file = `${dependencies}@openclaw/gateway-protocol/protocol.schema.json`;
+const schema = JSON.parse(readFileSync(new URL(file, import.meta.url)));
 const ajv = new Ajv({ strict: false, allErrors: true });
 ajv.addSchema(schema, "protocol");
 
@@ -71,7 +85,8 @@ function check(value, name, where) {
   const validate = ajv.getSchema(`protocol#/definitions/${name}`);
   validate(value);
   const isNewer = ({ keyword, params }) =>
-    keyword === "additionalProperties" && NEWER[name]?.includes(params.additionalProperty);
+    keyword === "additionalProperties" &&
+    (isOlder || NEWER[name]?.includes(params.additionalProperty));
   const errors = (validate.errors ?? []).filter((error) => !isNewer(error));
   if (errors.length > 0) {
     const text = ajv.errorsText(errors, { dataVar: name });
@@ -112,11 +127,24 @@ function checkOldResult({ method }, payload) {
   }
 }
 
+/** When each run was acknowledged to the socket that asked for it, and when it was told its end. */
+export const arrivals = new Map();
+
+function timed(request, frame) {
+  const now = performance.now();
+  if (frame.type === "res" && frame.ok && request?.method === "chat.send") {
+    arrivals.set(frame.payload.runId, { ...arrivals.get(frame.payload.runId), acknowledged: now });
+  } else if (frame.event === "chat" && frame.payload.state !== "delta") {
+    arrivals.set(frame.payload.runId, { ...arrivals.get(frame.payload.runId), ended: now });
+  }
+}
+
 /** What was asked on a socket and is not answered yet, and which version it speaks. */
 const asked = new WeakMap();
 
 function heard(socket, frame) {
   const { requests, version } = asked.get(socket);
+  timed(requests.get(frame.id), frame);
   if (frame.type === "event") {
     check(frame, "EventFrame", "every event");
     const name = published(`${pascal(frame.event)}Event`);

@@ -1,5 +1,5 @@
 // The official gateway client against a gateway, unmodified: connect, pair, run, watch, reconnect,
-// drain. The last step ends the gateway whose process CLAWPORT_PID names.
+// drain. The last step ends the gateway whose process CLAWPORT_PID names. `native.mjs [VERSION]`
 
 import assert from "node:assert/strict";
 import {
@@ -10,17 +10,27 @@ import {
   randomUUID,
   sign,
 } from "node:crypto";
-import { GatewayClient } from "@openclaw/gateway-client";
-import { publishedMethods, recorded } from "./frames.mjs";
+import { GatewayClient, arrivals, isOlder, publishedMethods, recorded } from "./frames.mjs";
 
 const url = process.env.CLAWPORT_NATIVE_URL;
 const http = process.env.CLAWPORT_URL;
 const token = process.env.CLAWPORT_TOKEN;
 const pid = Number(process.env.CLAWPORT_PID);
 const PATIENCE_MS = 20_000;
+/** Least time between the acknowledgement of a message and the end of its run, in mode `ui`. */
+const BREATH_MS = 15;
+/** A client whose timers were this late did not listen meanwhile. */
+const STALL_MS = 8;
+/** Ten sockets each are cut; the older client does the same and is asked to show it once. */
+const WAVES = isOlder ? 1 : 5;
 const everything = ["operator.admin", "operator.read", "operator.write", "operator.pairing"];
 
-const step = (name) => console.log(`${name}: ok`);
+let since = performance.now();
+function step(name) {
+  const now = performance.now();
+  console.log(`${name}: ok (${((now - since) / 1000).toFixed(1)}s)`);
+  since = now;
+}
 
 /** Rejects when the promise takes too long; nothing here waits for a time. */
 function soon(promise, what) {
@@ -284,6 +294,47 @@ step("agent with expectFinal");
 }
 step("chat.send streaming");
 
+// An instant answer: whoever shows runs to somebody hears of the acknowledgement first, and has the
+// time to act on it before the end comes. Nobody else waits.
+
+/** How long after its acknowledgement each of ten instant runs ended, in milliseconds. */
+async function pauses(peer, sessionKey) {
+  const found = [];
+  let stalled = 0;
+  let tick = performance.now();
+  const clock = setInterval(() => {
+    stalled = Math.max(stalled, performance.now() - tick);
+    tick = performance.now();
+  }, 1);
+  // A client that stood still itself cannot tell what came when; it asks again.
+  for (let tries = 0; found.length < 10 && tries < 100; tries += 1) {
+    stalled = 0;
+    const { run, answer } = say(peer, sessionKey, `instant ${tries}`);
+    await answer;
+    await peer.event("chat", of(run, "final"));
+    const { acknowledged, ended } = arrivals.get(run);
+    if (stalled < STALL_MS) found.push(ended - acknowledged);
+  }
+  clearInterval(clock);
+  assert.equal(found.length, 10, "this client stood still again and again");
+  return found;
+}
+
+{
+  const shown = await Peer.connect(device().options(terminal));
+  const waited = await pauses(shown, "agent:main:instant-ui");
+  assert.ok(Math.min(...waited) >= BREATH_MS, `ends came after ${waited.map(Math.round)} ms`);
+  await shown.stop();
+  for (const mode of ["backend", "cli"]) {
+    const clientName = mode === "cli" ? "cli" : "gateway-client";
+    const other = await Peer.connect({ clientName, mode });
+    const pause = (await pauses(other, `agent:main:instant-${mode}`)).sort((a, b) => a - b)[5];
+    assert.ok(pause < BREATH_MS, `mode ${mode} waits ${Math.round(pause)} ms`);
+    await other.stop();
+  }
+}
+step("instant answers");
+
 // Abort: one terminal event, the partial text is kept.
 
 {
@@ -353,11 +404,11 @@ async function cutAndComeBack(number) {
 {
   // Not all at once: every client is told of every run, and each frame is looked at.
   const came = [];
-  for (let wave = 0; wave < 5; wave += 1) {
+  for (let wave = 0; wave < WAVES; wave += 1) {
     const numbers = [...Array(10).keys()].map((n) => wave * 10 + n);
     came.push(...(await Promise.all(numbers.map(cutAndComeBack))));
   }
-  assert.equal(came.length, 50);
+  assert.equal(came.length, WAVES * 10);
   assert.ok(came.some(Boolean), "every run had ended before its client was back");
 }
 step("reconnect in the middle of a run");
