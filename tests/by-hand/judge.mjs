@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 const [file, knownFile, part] = process.argv.slice(2);
 const known = JSON.parse(readFileSync(knownFile)).filter(({ parts }) => parts.includes(part));
 const BREATH_MS = 15;
+const TERMINALS = ["final", "aborted", "error"];
 
 const peers = new Map();
 const asked = new Map();
@@ -34,7 +35,9 @@ function heardResponse(from, { id, ok, payload, error }, t) {
   }
   if (ok || request === undefined) return;
   const { method, params } = request;
-  const entry = known.find((it) => it.method === method && new RegExp(it.message).test(error.message));
+  const entry = known.find(
+    (it) => new RegExp(`^${it.method}$`).test(method) && new RegExp(it.message).test(error.message),
+  );
   if (entry) return void used.add(entry);
   const key = `${method}: ${error.code} ${error.message}`;
   if (!refusals.has(key)) {
@@ -45,7 +48,7 @@ function heardResponse(from, { id, ok, payload, error }, t) {
 
 function heardEvent(from, { event, payload }, t) {
   const isWatched = from.mode === "ui" || from.mode === "webchat";
-  if (event !== "chat" || payload.state === "delta" || !isWatched) return;
+  if (event !== "chat" || !TERMINALS.includes(payload.state) || !isWatched) return;
   const since = from.acknowledged.get(payload.runId);
   const isAsked = [...from.requests.values()].some(
     ({ method, params }) => method === "chat.send" && params.idempotencyKey === payload.runId,

@@ -87,14 +87,15 @@ stop_gateway() {
 
 
 home_of() { # VERSION: a home whose configuration names the gateway
-    local home="$state/home-$1"
+    local home="$state/home-$1" agents=''
+    # The older ones ask only for agents they know themselves.
+    [ "$1" = "$current" ] ||
+        agents=', "agents": { "list": [{ "id": "main" }, { "id": "echo" }, { "id": "slow" }, { "id": "failing" }] }'
     if [ ! -d "$home" ]; then
         mkdir -p "$home/.openclaw"
         cat >"$home/.openclaw/openclaw.json" <<CONFIG
 { "gateway": { "mode": "remote",
-    "remote": { "url": "ws://127.0.0.1:$port", "token": "$OPENCLAW_GATEWAY_TOKEN" } },
-  "agents": { "list": [{ "id": "main", "default": true }, { "id": "echo" }, { "id": "slow" },
-    { "id": "failing" }] } }
+    "remote": { "url": "ws://127.0.0.1:$port", "token": "$OPENCLAW_GATEWAY_TOKEN" } }$agents }
 CONFIG
     fi
     echo "$home"

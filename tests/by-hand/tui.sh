@@ -1,118 +1,118 @@
 # The TUI in tmux: agents that answer at once and slowly, steering, aborting, commands of the gateway.
 # shellcheck shell=bash disable=SC2154
 
-screen() { tmux -L "$tmux_socket" capture-pane -p -t tui | grep -v '^ *$' || :; }
-tell() { tmux -L "$tmux_socket" send-keys -t tui -l "$1" && tmux -L "$tmux_socket" send-keys -t tui Enter; }
-press() { tmux -L "$tmux_socket" send-keys -t tui "$1"; }
-shows() { # PATTERN [SECONDS]: waits until the screen shows it
+in_tmux() { tmux -L "$tmux_socket" "$@"; }
+screen() { in_tmux capture-pane -p -t tui | grep -v '^ *$' || :; }
+tell() { in_tmux send-keys -t tui -l "$1" && in_tmux send-keys -t tui Enter; }
+press() { in_tmux send-keys -t tui "$1"; }
+
+# A TUI that missed the end of a run shows a clock here for good.
+idle='^ *\(gateway \)\?connected | \(idle\|aborted\|error\)'
+is_shown() { # PATTERN COUNT: on so many lines at least
+    [ "$(screen | grep -c -- "$1")" -ge "$2" ]
+}
+is_answered() { is_shown "$1" "$2" && is_shown "$idle" 1; }
+waited() { # SECONDS COMMAND...: until it holds
     local _
-    for _ in $(seq $((${2:-15} * 4))); do
-        screen | grep -q -- "$1" && return 0
+    for _ in $(seq $(($1 * 4))); do
+        "${@:2}" && return 0
         sleep 0.25
     done
     return 1
 }
-seen() { # PATTERN WHAT [SECONDS]
-    if shows "$1" "${3:-15}"; then echo "seen: $2"; return 0; fi
-    fault "never seen: $2 ($1)"
-    screen
+found() { # WHAT SECONDS COMMAND...: what was seen, or a fault with the screen
+    if waited "${@:2}"; then
+        echo "seen: $1 (${SECONDS}s)"
+        return 0
+    fi
+    fault "never seen: $1 (${*:3})"
+    screen | sed 's/^/    | /'
     return 1
 }
+seen() { found "$1" "${3:-15}" is_shown "$2" 1 || :; } # WHAT PATTERN [SECONDS]
+answered() { # TEXT PATTERN COUNT [SECONDS]: says the text; the TUI is idle again, with the pattern
+    tell "$1"
+    found "\"$1\" is answered" "${4:-10}" is_answered "$2" "$3"
+}
 open_tui() { # VERSION SESSION
-    tmux -L "$tmux_socket" kill-server 2>/dev/null || :
-    HOME=$(home_of "$1") tmux -L "$tmux_socket" new-session -d -s tui -x 110 -y 50 \
+    in_tmux kill-server 2>/dev/null || :
+    HOME=$(home_of "$1") in_tmux new-session -d -s tui -x 110 -y 50 \
         "node $(program_of "$1") tui --session $2; echo EXIT \$?; sleep 60"
-    seen 'connected | idle' "the TUI of $1 is connected to $2" 60
+    found "the TUI of $1, connected to $2" 90 is_shown 'connected | idle' 1
 }
 close_tui() {
     press C-c
     sleep 0.5
     press C-c
-    seen 'EXIT 0' "Ctrl-C twice leaves"
-}
-# The status line is idle again; a TUI that missed the end of a run stays busy for good.
-idle='^ *\(gateway \)\?connected | idle'
-
-at_once() { # TEXT PATTERN: an instant answer, and the TUI is idle after it
-    tell "$1"
-    seen "$2" "\"$1\" is answered" && seen "$idle" "idle after \"$1\"" 10
+    seen "Ctrl-C twice leaves" 'EXIT 0'
 }
 
-step "instant answers: ten, in two TUIs and a new session for each"
+step "instant answers: ten, in two TUIs and new sessions"
 for tui in 1 2; do
     open_tui "$current" "agent:echo:instant-$tui" || continue
     for round in 1 2 3 4 5; do
-        tell "word$tui$round"
-        # The text stands there twice: what was said, and what came back.
-        seen "$idle" "idle after instant answer $tui.$round" 10 || break
-        [ "$(screen | grep -c "^ *word$tui$round")" -ge 2 ] || fault "no answer $tui.$round"
-        [ "$round" = 5 ] && break
-        tell /new
-        seen 'new session: agent:echo:tui' "a new session"
+        # The word stands there twice: it was said, and it came back.
+        answered "word$tui$round" "^ *word$tui$round" 2 || continue 2
+        [ "$round" = 5 ] || answered /new 'new session: agent:echo:tui' 1 || continue 2
     done
-    at_once "/queue collect" "[Qq]ueue.*collect" || :
-    at_once "/compact" "[Cc]ompact\|[Nn]othing" || :
+    answered "/queue collect" 'collect' 2 || :
+    answered "/compact" 'ompact' 2 || :
+    screen
 done
 
 step "commands the gateway answers, never the model"
 if open_tui "$current" agent:main:commands; then
-    at_once "remember me" "So far: remember me" || :
+    answered "remember me" 'So far: remember me' 1 || :
     for command in /status /tools /whoami /context "/goal status"; do
-        tell "$command"
-        seen "$idle" "idle after $command" 10 || break
-        if screen | grep -q "So far:.*$command"; then fault "$command went to the model"; fi
+        answered "$command" "^ *$command" 1 || break
+        sleep 1
     done
-    at_once "what did I say" "So far: remember me / what did I say" || :
     screen
-    tell /new
-    seen 'new session: agent:main:' "/new"
-    close_tui || :
+    answered "what did I say" 'So far: remember me / what did I say' 1 || :
+    close_tui
 fi
 
 step "a slow answer: streaming, steering, aborting"
 if open_tui "$current" agent:slow:slow; then
     tell "take your time"
-    seen 'streaming' "the answer streams"
-    seen "$idle" "it ends" 20
+    seen "the answer streams" 'streaming'
+    found "it ends" 20 is_answered '^labore magna' 1 || :
     tell "again"
-    seen 'streaming' "another one streams"
+    seen "another one streams" 'streaming'
     tell "steered in"
-    sleep 1
-    seen 'steered in' "the message that steers is there while the run goes on"
-    seen "$idle" "both are answered" 30
-    [ "$(screen | grep -c '^ *labore magna')" -ge 3 ] || fault "three answers should be there"
+    seen "the message that steers is there while the run goes on" 'steered in' 3
+    found "both are answered" 30 is_answered '^labore magna' 3 || :
     tell "stop this one"
-    seen 'streaming' "a third one streams"
+    seen "a third one streams" 'streaming'
     press Escape
-    seen 'run aborted' "Escape aborts it"
+    found "Escape aborts it" 10 is_answered 'run aborted' 1 || :
     tell "and another"
-    seen 'streaming' "the next one streams"
+    seen "the next one streams" 'streaming'
     tell /abort
-    seen "aborted" "/abort aborts it"
+    found "/abort aborts it" 10 is_answered 'run aborted' 2 || :
     screen
-    close_tui || :
+    close_tui
 fi
 runs=$(ours runs list)
-grep -q '^aborted.*agent:slow:slow' <<<"$runs" || { fault "no run is aborted"; echo "$runs"; }
+if grep -q '^aborted.*agent:slow:slow' <<<"$runs"; then echo "seen: the runs are aborted"
+else
+    fault "no run is aborted"
+    echo "$runs"
+fi
 
 step "a failing answer"
 if open_tui "$current" agent:failing:fails; then
-    tell "fail please"
-    seen 'run error\|fail' "the failure is told"
-    tell "once more"
-    seen 'once more' "the next message is taken"
-    sleep 2
-    if screen | grep -q 'agent is busy'; then fault "the TUI is busy after a failure"; fi
+    answered "fail please" 'simulated failure' 1 || :
+    answered "once more" 'simulated failure' 2 || :
     screen
-    close_tui || :
+    close_tui
 fi
 
 for version in "${versions[@]:1}"; do
     step "the TUI of $version"
     open_tui "$version" "agent:echo:tui-$version" || continue
-    tell "hello $version"
-    seen "$idle" "idle after an instant answer" 10 || :
-    at_once "/queue collect" "[Qq]ueue.*collect" || :
+    answered "hello $version" "^ *hello $version" 2 || :
+    answered "/queue collect" 'collect' 2 || :
     screen
-    close_tui || :
+    close_tui
 done

@@ -130,11 +130,13 @@ function checkOldResult({ method }, payload) {
 /** When each run was acknowledged to the socket that asked for it, and when it was told its end. */
 export const arrivals = new Map();
 
+const TERMINALS = ["final", "aborted", "error"];
+
 function timed(request, frame) {
   const now = performance.now();
   if (frame.type === "res" && frame.ok && request?.method === "chat.send") {
     arrivals.set(frame.payload.runId, { ...arrivals.get(frame.payload.runId), acknowledged: now });
-  } else if (frame.event === "chat" && frame.payload.state !== "delta") {
+  } else if (frame.event === "chat" && TERMINALS.includes(frame.payload.state)) {
     arrivals.set(frame.payload.runId, { ...arrivals.get(frame.payload.runId), ended: now });
   }
 }
