@@ -35,8 +35,15 @@ for version in "${versions[@]}"; do
 
     step "the CLI $version, interrupted"
     before=$(ours runs list | grep -c '^aborted' || :)
-    OPENCLAW_GATEWAY_PORT=$port HOME=$(home_of "$version") timeout -s INT 6 \
-        node "$(program_of "$version")" agent --agent slow --message "stop me" >/dev/null 2>&1 || :
+    OPENCLAW_GATEWAY_PORT=$port HOME=$(home_of "$version") node "$(program_of "$version")" \
+        agent --agent slow --message "stop me" >/dev/null 2>&1 &
+    caller=$!
+    for _ in $(seq 120); do
+        ours runs list | grep -q '^active' && break
+        sleep 0.25
+    done
+    kill -INT $caller
+    wait $caller || :
     after=$(ours runs list | grep -c '^aborted' || :)
     if [ "$after" -gt "$before" ]; then echo "seen: the run is aborted"; else fault "no run is aborted"; fi
 done

@@ -15,14 +15,14 @@ const { browser, page, text, settled } = ui;
 const picture = (name) => page.screenshot({ path: join(pictures, `${name}.png`) });
 const says = (words) => async () => (await text()).includes(words);
 const matches = (pattern) => async () => pattern.test(await text());
-const box = () => page.getByLabel("Chat composer");
+const box = () => page.getByLabel("Chat composer").last();
 const stop = () => page.locator('button[aria-label^="Stop"]').first();
 const isRunning = () => stop().isVisible();
 
 async function say(words) {
   await box().fill(words);
   // Enter would choose from the menu that opens at a slash.
-  await page.getByLabel("Send message").first().click();
+  await page.getByLabel("Send message").last().click();
 }
 /** Opens a session by its link; it is there before, as a link to a session that is not there says so. */
 async function openSession(key) {
@@ -122,7 +122,14 @@ async function commands() {
   await picture("commands");
   const before = page.url();
   await say("/new");
-  await seen("/new opens a new chat", () => page.url() !== before || says("New")());
+  await seen("/new opens a new chat", () => page.url() !== before);
+  await box().waitFor();
+  await say("first in the new chat");
+  await seen("an answer in it", matches(/So far: first in the new chat\s/));
+  await settled();
+  console.log(`   its link: ${page.url()}`);
+  await page.reload();
+  await seen("the new chat after a reload", says("So far: first in the new chat"));
 }
 
 async function image() {
@@ -145,7 +152,12 @@ async function image() {
 
 async function menus() {
   await openSession("agent:main:menu");
-  await page.getByLabel(/^Open session menu/).first().click();
+  await page.getByLabel("Actions for menu").first().click();
+  await settled();
+  await look(ui, "the actions of a chat");
+  await page.keyboard.press("Escape");
+  await page.getByText("menu", { exact: true }).first().hover();
+  await page.getByLabel("Open session menu: menu").first().click({ force: true });
   await settled();
   await look(ui, "the menu of a session");
   await picture("menu");

@@ -15,12 +15,14 @@ class Reader {
   #rest = Buffer.alloc(0);
   #upgraded = false;
   #text = [];
+  #reads = 0;
 
   constructor(tell) {
     this.tell = tell;
   }
 
   read(bytes, isUpgrade) {
+    this.#reads += 1;
     this.#rest = Buffer.concat([this.#rest, bytes]);
     if (!this.#upgraded) {
       const end = this.#rest.indexOf(HEAD_END);
@@ -56,7 +58,7 @@ class Reader {
     if (kind === TEXT || kind === CONTINUATION) {
       this.#text.push(payload);
       if ((bytes[0] & 0x80) !== 0) {
-        this.tell(Buffer.concat(this.#text).toString());
+        this.tell(Buffer.concat(this.#text).toString(), this.#reads);
         this.#text = [];
       }
     }
@@ -69,14 +71,14 @@ function note(line) {
 }
 
 function told(connection, from) {
-  return (text) => {
+  return (text, read) => {
     let frame;
     try {
       frame = JSON.parse(text);
     } catch {
       frame = { notJson: text.slice(0, 200) };
     }
-    note({ connection, from, frame });
+    note({ connection, from, read, frame });
   };
 }
 

@@ -1,8 +1,9 @@
 # The TUI in tmux: agents that answer at once and slowly, steering, aborting, commands of the gateway.
 # shellcheck shell=bash disable=SC2154
 
+tui_count=0
 in_tmux() { tmux -L "$tmux_socket" "$@"; }
-screen() { in_tmux capture-pane -p -t tui | grep -v '^ *$' || :; }
+screen() { in_tmux capture-pane -p -t tui 2>/dev/null | grep -v '^ *$' || :; }
 tell() { in_tmux send-keys -t tui -l "$1" && in_tmux send-keys -t tui Enter; }
 press() { in_tmux send-keys -t tui "$1"; }
 
@@ -36,6 +37,8 @@ answered() { # TEXT PATTERN COUNT [SECONDS]: says the text; the TUI is idle agai
 }
 open_tui() { # VERSION SESSION
     in_tmux kill-server 2>/dev/null || :
+    # A server that is going would take the new session with it.
+    tmux_socket=by-hand-$$-$((tui_count += 1))
     HOME=$(home_of "$1") in_tmux new-session -d -s tui -x 110 -y 50 \
         "node $(program_of "$1") tui --session $2; echo EXIT \$?; sleep 60"
     found "the TUI of $1, connected to $2" 90 is_shown 'connected | idle' 1

@@ -127,26 +127,39 @@ function checkOldResult({ method }, payload) {
   }
 }
 
-/** When each run was acknowledged to the socket that asked for it, and when it was told its end. */
+/** Of each run: when it was acknowledged to the socket that asked for it, when it was told its end,
+ * and in which read of that socket. */
 export const arrivals = new Map();
 
 const TERMINALS = ["final", "aborted", "error"];
 
-function timed(request, frame) {
-  const now = performance.now();
-  if (frame.type === "res" && frame.ok && request?.method === "chat.send") {
-    arrivals.set(frame.payload.runId, { ...arrivals.get(frame.payload.runId), acknowledged: now });
-  } else if (frame.event === "chat" && TERMINALS.includes(frame.payload.state)) {
-    arrivals.set(frame.payload.runId, { ...arrivals.get(frame.payload.runId), ended: now });
-  }
+function noteArrival({ reads }, request, frame) {
+  const isEnd = frame.event === "chat" && TERMINALS.includes(frame.payload.state);
+  const isAnswer = frame.type === "res" && frame.ok && request?.method === "chat.send";
+  if (!isEnd && !isAnswer) return;
+  const arrival = { at: performance.now(), read: reads };
+  const { runId } = frame.payload;
+  const known = arrivals.get(runId) ?? {};
+  arrivals.set(runId, { ...known, [isEnd ? "ended" : "acknowledged"]: arrival });
 }
 
-/** What was asked on a socket and is not answered yet, and which version it speaks. */
+/** What was asked on a socket, which version it speaks, and how often it was read from. */
 const asked = new WeakMap();
 
+function stateOf(socket) {
+  if (!asked.has(socket)) {
+    const state = { requests: new Map(), version: undefined, reads: 0 };
+    asked.set(socket, state);
+    // Before the package takes frames out of what was read.
+    socket._socket.prependListener("data", () => (state.reads += 1));
+  }
+  return asked.get(socket);
+}
+
 function heard(socket, frame) {
-  const { requests, version } = asked.get(socket);
-  timed(requests.get(frame.id), frame);
+  const state = stateOf(socket);
+  const { requests, version } = state;
+  noteArrival(state, requests.get(frame.id), frame);
   if (frame.type === "event") {
     check(frame, "EventFrame", "every event");
     const name = published(`${pascal(frame.event)}Event`);
@@ -175,18 +188,14 @@ const { send, emit } = WebSocket.prototype;
 
 WebSocket.prototype.send = function (text, ...more) {
   const frame = JSON.parse(text);
-  const state = asked.get(this) ?? { requests: new Map(), version: undefined };
+  const state = stateOf(this);
   state.requests.set(frame.id, frame);
   if (frame.method === "connect") state.version = frame.params.maxProtocol;
-  asked.set(this, state);
   return send.call(this, text, ...more);
 };
 
 WebSocket.prototype.emit = function (name, ...more) {
-  if (name === "message") {
-    if (!asked.has(this)) asked.set(this, { requests: new Map(), version: undefined });
-    heard(this, JSON.parse(String(more[0])));
-  }
+  if (name === "message") heard(this, JSON.parse(String(more[0])));
   return emit.call(this, name, ...more);
 };
 
