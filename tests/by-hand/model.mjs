@@ -2,7 +2,7 @@
 // every text the user has said so far, oldest first; words in brackets in the last one steer it.
 import { createServer } from "node:http";
 
-const WORDS = 40;
+const WORDS = 80;
 
 const textOf = ({ content }) =>
   typeof content === "string" ? content : content.map(({ text }) => text ?? "<image>").join("");

@@ -59,14 +59,14 @@ for tui in 1 2; do
         [ "$round" = 5 ] || answered /new 'new session: agent:echo:tui' 1 || continue 2
     done
     answered "/queue collect" 'collect' 2 || :
-    answered "/compact" 'ompact' 2 || :
+    answered "/compact" 'summed up\|ompacted' 1 || :
     screen
 done
 
 step "commands the gateway answers, never the model"
 if open_tui "$current" agent:main:commands; then
     answered "remember me" 'So far: remember me' 1 || :
-    for command in /status /tools /whoami /context "/goal status"; do
+    for command in /status /tools /whoami "/context list" "/goal status"; do
         answered "$command" "^ *$command" 1 || break
         sleep 1
     done
