@@ -59,7 +59,7 @@ start_gateway() { # PART
   agents: { list: [
     { id: "main", default: true, name: "Main", model: "mock/memory" },
     { id: "echo", model: "sim/echo" },
-    { id: "slow", model: "sim/lorem?tokens=60&tps=15" },
+    { id: "slow", model: "sim/lorem?tokens=120&tps=15" },
     { id: "failing", model: "sim/echo?failRate=1" } ] } }
 CONFIG
     : >"$state/record.jsonl"
@@ -72,7 +72,10 @@ CONFIG
     trap stop_gateway EXIT
     curl -sf --retry 20 --retry-connrefused --retry-delay 1 -o /dev/null \
         "http://127.0.0.1:$port/readyz" || { cat "$state/gateway.log"; fail "no gateway"; }
-    kill -0 "${pids[@]}" || { cat "$state/gateway.log"; fail "a port is taken"; }
+    local pid
+    for pid in "${pids[@]}"; do
+        kill -0 "$pid" || { cat "$state/gateway.log"; fail "a port is taken"; }
+    done
 }
 
 stop_gateway() {

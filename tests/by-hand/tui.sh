@@ -84,7 +84,7 @@ if open_tui "$current" agent:slow:slow; then
     seen "another one streams" 'streaming'
     tell "steered in"
     seen "the message that steers is there while the run goes on" 'steered in' 3
-    found "both are answered" 30 is_answered '^labore magna' 3 || :
+    found "both are answered" 40 is_answered '^labore magna' 3 || :
     tell "stop this one"
     seen "a third one streams" 'streaming'
     press Escape
