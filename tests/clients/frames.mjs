@@ -1,15 +1,29 @@
 // Hears every frame of the official client and holds those of the gateway against the JSON Schema
-// that the protocol package publishes.
+// that the protocol package of the same version publishes.
 
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import Ajv from "ajv";
-import { WebSocket } from "ws";
 
-const file = new URL(
-  "node_modules/@openclaw/gateway-protocol/protocol.schema.json",
-  import.meta.url,
-);
-const schema = JSON.parse(readFileSync(file));
+/** The published versions of the client: how each is installed, and what it depends on. */
+const VERSIONS = {
+  "2026.9.1": { name: "@openclaw/gateway-client", dependencies: "node_modules/" },
+  "2026.8.1-beta.3": {
+    name: "gateway-client-beta",
+    dependencies: "node_modules/gateway-client-beta/node_modules/",
+    // The gateway speaks as a later one does: what this schema does not know is not looked at.
+    isOlder: true,
+  },
+};
+
+const { name: packageName, dependencies, isOlder: older = false } =
+  VERSIONS[process.argv[2] ?? "2026.9.1"];
+export const isOlder = older;
+export const { GatewayClient } = await import(packageName);
+const { WebSocket } = createRequire(import.meta.resolve(packageName))("ws");
+
+const file = `${dependencies}@openclaw/gateway-protocol/protocol.schema.json`;
+const schema = JSON.parse(readFileSync(new URL(file, import.meta.url)));
 const ajv = new Ajv({ strict: false, allErrors: true });
 ajv.addSchema(schema, "protocol");
 
@@ -71,7 +85,8 @@ function check(value, name, where) {
   const validate = ajv.getSchema(`protocol#/definitions/${name}`);
   validate(value);
   const isNewer = ({ keyword, params }) =>
-    keyword === "additionalProperties" && NEWER[name]?.includes(params.additionalProperty);
+    keyword === "additionalProperties" &&
+    (isOlder || NEWER[name]?.includes(params.additionalProperty));
   const errors = (validate.errors ?? []).filter((error) => !isNewer(error));
   if (errors.length > 0) {
     const text = ajv.errorsText(errors, { dataVar: name });
@@ -112,11 +127,39 @@ function checkOldResult({ method }, payload) {
   }
 }
 
-/** What was asked on a socket and is not answered yet, and which version it speaks. */
+/** Of each run: when it was acknowledged to the socket that asked for it, when it was told its end,
+ * and in which read of that socket. */
+export const arrivals = new Map();
+
+const TERMINALS = ["final", "aborted", "error"];
+
+function noteArrival({ reads }, request, frame) {
+  const isEnd = frame.event === "chat" && TERMINALS.includes(frame.payload.state);
+  const isAnswer = frame.type === "res" && frame.ok && request?.method === "chat.send";
+  if (!isEnd && !isAnswer) return;
+  const arrival = { at: performance.now(), read: reads };
+  const { runId } = frame.payload;
+  const known = arrivals.get(runId) ?? {};
+  arrivals.set(runId, { ...known, [isEnd ? "ended" : "acknowledged"]: arrival });
+}
+
+/** What was asked on a socket, which version it speaks, and how often it was read from. */
 const asked = new WeakMap();
 
+function stateOf(socket) {
+  if (!asked.has(socket)) {
+    const state = { requests: new Map(), version: undefined, reads: 0 };
+    asked.set(socket, state);
+    // Before the package takes frames out of what was read.
+    socket._socket.prependListener("data", () => (state.reads += 1));
+  }
+  return asked.get(socket);
+}
+
 function heard(socket, frame) {
-  const { requests, version } = asked.get(socket);
+  const state = stateOf(socket);
+  const { requests, version } = state;
+  noteArrival(state, requests.get(frame.id), frame);
   if (frame.type === "event") {
     check(frame, "EventFrame", "every event");
     const name = published(`${pascal(frame.event)}Event`);
@@ -145,18 +188,14 @@ const { send, emit } = WebSocket.prototype;
 
 WebSocket.prototype.send = function (text, ...more) {
   const frame = JSON.parse(text);
-  const state = asked.get(this) ?? { requests: new Map(), version: undefined };
+  const state = stateOf(this);
   state.requests.set(frame.id, frame);
   if (frame.method === "connect") state.version = frame.params.maxProtocol;
-  asked.set(this, state);
   return send.call(this, text, ...more);
 };
 
 WebSocket.prototype.emit = function (name, ...more) {
-  if (name === "message") {
-    if (!asked.has(this)) asked.set(this, { requests: new Map(), version: undefined });
-    heard(this, JSON.parse(String(more[0])));
-  }
+  if (name === "message") heard(this, JSON.parse(String(more[0])));
   return emit.call(this, name, ...more);
 };
 

@@ -1,5 +1,5 @@
 // The official gateway client against a gateway, unmodified: connect, pair, run, watch, reconnect,
-// drain. The last step ends the gateway whose process CLAWPORT_PID names.
+// drain. The last step ends the gateway whose process CLAWPORT_PID names. `native.mjs [VERSION]`
 
 import assert from "node:assert/strict";
 import {
@@ -10,17 +10,25 @@ import {
   randomUUID,
   sign,
 } from "node:crypto";
-import { GatewayClient } from "@openclaw/gateway-client";
-import { publishedMethods, recorded } from "./frames.mjs";
+import { GatewayClient, arrivals, isOlder, publishedMethods, recorded } from "./frames.mjs";
 
 const url = process.env.CLAWPORT_NATIVE_URL;
 const http = process.env.CLAWPORT_URL;
 const token = process.env.CLAWPORT_TOKEN;
 const pid = Number(process.env.CLAWPORT_PID);
 const PATIENCE_MS = 20_000;
+/** Who shows runs to nobody hears of an instant end sooner than this. */
+const PAUSE_MS = 15;
+/** Ten sockets each are cut; the older client does the same and is asked to show it once. */
+const WAVES = isOlder ? 1 : 5;
 const everything = ["operator.admin", "operator.read", "operator.write", "operator.pairing"];
 
-const step = (name) => console.log(`${name}: ok`);
+let since = performance.now();
+function step(name) {
+  const now = performance.now();
+  console.log(`${name}: ok (${((now - since) / 1000).toFixed(1)}s)`);
+  since = now;
+}
 
 /** Rejects when the promise takes too long; nothing here waits for a time. */
 function soon(promise, what) {
@@ -284,6 +292,49 @@ step("agent with expectFinal");
 }
 step("chat.send streaming");
 
+// An instant answer: whoever shows runs to somebody has acted on the acknowledgement before the end
+// comes, however long it stood still; nobody else waits.
+
+/** Ten instant runs: when and in which read the acknowledgement and the end of each came. */
+async function instants(peer, sessionKey, { standStillMs = 0 } = {}) {
+  const found = [];
+  for (let number = 0; number < 10; number += 1) {
+    const { run, answer } = say(peer, sessionKey, `instant ${number}`);
+    // The request is written once this turn of the loop is over; a terminal that draws is away then.
+    const away = performance.now() + standStillMs;
+    setImmediate(() => {
+      while (performance.now() < away);
+    });
+    await answer;
+    await peer.event("chat", of(run, "final"));
+    found.push(arrivals.get(run));
+  }
+  return found;
+}
+
+{
+  const shown = await Peer.connect(device().options(terminal));
+  for (const standStillMs of [0, 60]) {
+    const key = `agent:main:instant-${standStillMs}`;
+    const runs = await instants(shown, key, { standStillMs });
+    const early = runs.filter(({ acknowledged, ended }) => ended.read <= acknowledged.read);
+    const after = runs.map(({ acknowledged, ended }) => Math.round(ended.at - acknowledged.at));
+    const away = `away for ${standStillMs} ms: after [${after}] ms`;
+    assert.equal(early.length, 0, `ends were read together with their acknowledgement, ${away}`);
+  }
+  await shown.stop();
+  for (const mode of ["backend", "cli"]) {
+    const clientName = mode === "cli" ? "cli" : "gateway-client";
+    const other = await Peer.connect({ clientName, mode });
+    const runs = await instants(other, `agent:main:instant-${mode}`);
+    const after = runs.map(({ acknowledged, ended }) => ended.at - acknowledged.at);
+    const usual = after.sort((a, b) => a - b)[5];
+    assert.ok(usual < PAUSE_MS, `mode ${mode} waits ${Math.round(usual)} ms`);
+    await other.stop();
+  }
+}
+step("instant answers");
+
 // Abort: one terminal event, the partial text is kept.
 
 {
@@ -353,11 +404,11 @@ async function cutAndComeBack(number) {
 {
   // Not all at once: every client is told of every run, and each frame is looked at.
   const came = [];
-  for (let wave = 0; wave < 5; wave += 1) {
+  for (let wave = 0; wave < WAVES; wave += 1) {
     const numbers = [...Array(10).keys()].map((n) => wave * 10 + n);
     came.push(...(await Promise.all(numbers.map(cutAndComeBack))));
   }
-  assert.equal(came.length, 50);
+  assert.equal(came.length, WAVES * 10);
   assert.ok(came.some(Boolean), "every run had ended before its client was back");
 }
 step("reconnect in the middle of a run");
