@@ -77,8 +77,9 @@ fn expected(acts: &[Act], fails: bool) -> (Vec<String>, String) {
                 if part.is_empty() && !text.is_empty() {
                     text.push_str("\n\n");
                 }
-                text.push_str(&format!("w{at} "));
-                part.push_str(&format!("w{at} "));
+                let word = format!("w{at} ");
+                text.push_str(&word);
+                part.push_str(&word);
             }
             Act::Take { .. } => {
                 if !part.is_empty() {

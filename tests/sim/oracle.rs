@@ -423,6 +423,14 @@ fn is_said(text: &str, is_complete: bool, scripts: &HashMap<&str, &Script>) -> b
     })
 }
 
+/// Adds a part of an answer: the parts stand around the messages that were steered in.
+fn add_part(answer: &mut String, part: &str) {
+    if !answer.is_empty() && !part.is_empty() {
+        answer.push_str("\n\n");
+    }
+    answer.push_str(part);
+}
+
 /// What runs said is what the model said, and what the transcript keeps.
 fn check_texts(happened: &Happened, found: &mut Vec<String>) {
     let scripts = scripts(&happened.plan);
@@ -439,14 +447,7 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
             continue;
         };
         match *role {
-            "assistant" => {
-                // The parts of an answer stand around the messages that were steered in.
-                let kept = kept.entry(wire).or_default();
-                if !kept.is_empty() && !text.is_empty() {
-                    kept.push_str("\n\n");
-                }
-                kept.push_str(text);
-            }
+            "assistant" => add_part(kept.entry(wire).or_default(), text),
             "user" => *users.entry(wire).or_default() += 1,
             _ => found.push(format!("{wire} left {text:?} in the transcript")),
         }
