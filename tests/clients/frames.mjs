@@ -32,6 +32,9 @@ const NEWER = {
   AgentEvent: ["sessionKey", "agentId", "sessionId"],
   HelloOk: ["method", "clientId"],
   PresenceEntry: ["clientId"],
+  SessionsSearchResult: ["sessions"],
+  SkillsProposalsListResult: ["installedSkills"],
+  SystemInfoResult: ["processMemory"],
 };
 
 const pascal = (name) =>
