@@ -78,7 +78,7 @@ where
 }
 
 /// Names of members of params that `T` does not know and reading it therefore left out, at most
-/// [`NAMES_MAX`]. Params that are no object have none.
+/// as many as a debug line may name. Params that are no object have none.
 pub fn ignored_members<T: JsonSchema + 'static>(params: Option<&RawValue>) -> Vec<Box<str>> {
     #[derive(serde::Deserialize)]
     struct Names<'a>(#[serde(borrow)] BTreeMap<Name<'a>, &'a RawValue>);
