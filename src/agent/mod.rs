@@ -117,7 +117,8 @@ pub(crate) struct Taken {
 
 #[derive(Debug, Default)]
 struct TakenWaiting {
-    /// Those that may not go into the transcript yet, in order.
+    /// Those that may not go into the transcript yet, in order: no more than wait in the lane, of
+    /// which each is one.
     fates: VecDeque<Arc<Fate>>,
     is_closed: bool,
 }

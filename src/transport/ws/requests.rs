@@ -93,6 +93,9 @@ const END_AFTER_ACK: Duration = Duration::from_millis(20);
 /// read: a client that was busy for longer than [`END_AFTER_ACK`] would read both together.
 const PONG_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// Runs whose end waits for a pong, at once; beyond that the end of the oldest waits no longer.
+const ANSWERED_MAX: usize = 64;
+
 /// What the payload of a ping behind an acknowledgement begins with.
 const ACK_PING: &[u8] = b"ack";
 
@@ -195,6 +198,9 @@ impl Requests {
 
     /// Keeps the end of this run, whose start is answered now, behind the answer.
     pub(super) fn lead(&mut self, run: WireId) {
+        if self.answered.len() >= ANSWERED_MAX {
+            self.answered.remove(0);
+        }
         self.answered.push(Answered {
             run,
             ping: None,
@@ -444,6 +450,18 @@ mod tests {
         assert_eq!(requests.next_end(|_| true), Some(end));
         requests.handle_timeout(end);
         assert!(!requests.holds_end(&run));
+    }
+
+    #[test]
+    fn a_peer_that_starts_runs_faster_than_it_answers_pings_takes_bounded_room() {
+        let mut requests = Requests::default();
+        let run = |n: usize| WireId::parse(&format!("r{n}")).unwrap();
+        for n in 0..=ANSWERED_MAX {
+            requests.lead(run(n));
+        }
+        assert_eq!(requests.answered.len(), ANSWERED_MAX);
+        assert!(!requests.holds_end(&run(0)));
+        assert!(requests.holds_end(&run(1)) && requests.holds_end(&run(ANSWERED_MAX)));
     }
 
     #[test]
