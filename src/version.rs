@@ -3,6 +3,9 @@
 /// Version of this program.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// This program and its version.
+pub const PROGRAM: &str = concat!("clawport ", env!("CARGO_PKG_VERSION"));
+
 /// The release whose behaviour is served.
 macro_rules! compatibility_level {
     () => {

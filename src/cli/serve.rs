@@ -14,6 +14,7 @@ use super::{Context, Failure, chain};
 use crate::config::{Config, Loaded, LogLevel, Overrides, Paths, Secret, SecretSource, TokenFile};
 use crate::gateway::port::{self, Holder};
 use crate::gateway::{Gateway, StartError};
+use crate::version::OWN_VERSION;
 
 /// The key that makes the HTTP side exist, as people write it.
 const ENDPOINT_KEY: &str = "gateway.http.endpoints.chatCompletions.enabled";
@@ -197,7 +198,7 @@ fn free_port(taken: SocketAddr) -> u16 {
 
 fn announce(gateway: &Gateway, started: &Started, paths: &Paths) {
     let address = gateway.addr();
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the gateway is up");
+    tracing::info!(%address, version = OWN_VERSION, "the gateway is up");
     match &started.secret {
         SecretSource::Generated(path) => {
             tracing::info!(file = %path.display(), "peers need the token in this file");

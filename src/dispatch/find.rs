@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::{Operation, Scope};
 use crate::ids::{RunId, WireId};
-use crate::run::{AbortCause, EntryBody, PARAGRAPH, ToolCall};
+use crate::run::{AbortCause, EntryBody, ToolCall, add_part};
 use crate::session::RunRecord;
 
 use super::resolve::owner;
@@ -99,10 +99,7 @@ pub(super) struct StoredAnswer {
 impl StoredAnswer {
     /// Adds what the run answered after another message was steered in.
     fn add(&mut self, part: Self) {
-        if !self.text.is_empty() && !part.text.is_empty() {
-            self.text.push_str(PARAGRAPH);
-        }
-        self.text.push_str(&part.text);
+        add_part(&mut self.text, &part.text);
         self.calls.extend(part.calls);
         self.reasoning.push_str(&part.reasoning);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::auth::Operation;
 use crate::events::Log;
 use crate::ids::WireId;
-use crate::run::{Entry, EntryBody, PARAGRAPH, Storage};
+use crate::run::{Entry, EntryBody, Storage, add_part};
 use crate::session::RunRecord;
 
 use super::{Caller, Dispatch, DispatchError, RunView, ShownRun};
@@ -85,12 +85,7 @@ pub fn said(entries: &[Entry]) -> (Vec<String>, String) {
             EntryBody::User { text, .. } | EntryBody::ToolResult { text, .. } => {
                 input.push(text.clone());
             }
-            EntryBody::Assistant { text, .. } => {
-                if !answer.is_empty() && !text.is_empty() {
-                    answer.push_str(PARAGRAPH);
-                }
-                answer.push_str(text);
-            }
+            EntryBody::Assistant { text, .. } => add_part(&mut answer, text),
             EntryBody::Tool { .. }
             | EntryBody::Injected { .. }
             | EntryBody::Command { .. }

@@ -270,9 +270,12 @@ mod tests {
         drop(near);
         far.read_to_end(&mut Vec::new()).unwrap();
         drop(far);
-        while holder(address) != Holder::TimeWait {
-            tokio::task::yield_now().await;
-        }
+        let closed = async {
+            while holder(address) != Holder::TimeWait {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(WAIT, closed).await.unwrap();
         // How long it lasts is the kernel's business; that it is waited for is ours.
         let started = Instant::now();
         let error = listen(address).await.unwrap_err();

@@ -18,4 +18,4 @@ pub use outcome::{AbortCause, Outcome, RunError, Terminal, TimeoutPhase};
 pub use request::{
     Image, Message, OutputFormat, QueueMode, Role, Sampling, Tool, ToolCall, ToolChoice, Turn,
 };
-pub use transcript::{Abort, Entry, EntryBody, ModelRef, PARAGRAPH};
+pub use transcript::{Abort, Entry, EntryBody, ModelRef, PARAGRAPH, add_part};

@@ -14,6 +14,14 @@ use super::request::{Image, ToolCall};
 /// What stands between the parts of an answer that other messages were steered into.
 pub const PARAGRAPH: &str = "\n\n";
 
+/// Adds a part of an answer to those before it.
+pub fn add_part(answer: &mut String, part: &str) {
+    if !answer.is_empty() && !part.is_empty() {
+        answer.push_str(PARAGRAPH);
+    }
+    answer.push_str(part);
+}
+
 /// One entry of a transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

@@ -506,8 +506,8 @@ impl RunTask {
             return;
         }
         if let Err(error) = self.commit_part(yielded).await {
-            // The end of the run takes this part along.
-            store_failed(&error);
+            tracing::error!(run_id = %self.order.info.run_id, %error,
+                "part of an answer was not stored; the end of its run takes it along");
         }
         timeout(LEDGER_WAIT_MAX, taken.place(left)).await.ok();
     }

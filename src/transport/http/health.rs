@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 
 use crate::auth::Authenticator;
 use crate::shutdown::Phase;
+use crate::version::OWN_VERSION;
 
 use super::body::Body;
 use super::respond::json;
@@ -62,7 +63,7 @@ impl Health<'_> {
         let mut body = format!(r#"{{"ok":{started},"status":"{state}""#);
         if self.shows_detail() {
             let uptime_ms = self.uptime.as_millis();
-            let version = env!("CARGO_PKG_VERSION");
+            let version = OWN_VERSION;
             body.push_str(&detail(version, uptime_ms));
             if self.phase == Phase::Starting {
                 body.push_str(r#","pendingReason":"gateway-starting""#);

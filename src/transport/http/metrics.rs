@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 
 use crate::dispatch::QueueReport;
 use crate::metrics::{Histogram, Metrics};
+use crate::version::OWN_VERSION;
 
 use super::body::Body;
 use super::respond;
@@ -37,7 +38,7 @@ impl Numbers<'_> {
     fn page(&self) -> String {
         let mut page = Page::default();
         page.family("build_info", Kind::Gauge, "The version that runs.");
-        let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+        let version = format!("version=\"{OWN_VERSION}\"");
         page.sample("build_info", &version, 1);
         let uptime = Seconds(self.uptime);
         page.gauge("uptime_seconds", "How long the process runs.", uptime);

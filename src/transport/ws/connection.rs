@@ -662,7 +662,7 @@ impl Open {
             }
             self.requests.release(&run);
             if attempt.is_running && self.peer.client.mode.is_interface() {
-                self.requests.lead(run);
+                self.requests.hold_end(run);
             }
         }
         if let Some(second) = attempt.second

@@ -15,6 +15,7 @@ use crate::protocol::{
     Device, HandshakeFailure, Hello, HelloAuth, Policy, PresenceEntry, Protocol, Role,
     RosterOwnership, SessionDefaults, Snapshot, Suspension, SuspensionPhase,
 };
+use crate::version::OWN_VERSION;
 
 use super::devices::{self, pairing_refusal, proof_failure};
 use super::native::{Native, as_ms, as_u64};
@@ -263,7 +264,7 @@ pub(super) fn presence_entry(peer: &Peer, now_ms: u64) -> PresenceEntry {
 pub(super) fn own_presence(now_ms: u64) -> PresenceEntry {
     PresenceEntry {
         host: Some("clawport".into()),
-        version: Some(env!("CARGO_PKG_VERSION").into()),
+        version: Some(OWN_VERSION.into()),
         platform: Some(std::env::consts::OS.into()),
         mode: Some("gateway".into()),
         reason: Some("self".into()),

@@ -197,7 +197,7 @@ impl Requests {
     }
 
     /// Keeps the end of this run, whose start is answered now, behind the answer.
-    pub(super) fn lead(&mut self, run: WireId) {
+    pub(super) fn hold_end(&mut self, run: WireId) {
         if self.answered.len() >= ANSWERED_MAX {
             self.answered.remove(0);
         }
@@ -410,7 +410,7 @@ mod tests {
 
     /// Says when the end of a run may go out whose acknowledgement is written now.
     fn acknowledged(requests: &mut Requests, run: &WireId) -> Bytes {
-        requests.lead(run.clone());
+        requests.hold_end(run.clone());
         let ping = requests.next_ping().unwrap();
         requests.note_ping(10);
         assert_eq!(requests.next_ping(), None);
@@ -442,7 +442,7 @@ mod tests {
     async fn a_peer_without_pongs_gets_its_end_all_the_same() {
         let mut requests = Requests::default();
         let run = WireId::parse("a").unwrap();
-        requests.lead(run.clone());
+        requests.hold_end(run.clone());
         assert!(requests.next_ping().is_some());
         requests.note_ping(10);
         assert_eq!(requests.next_end(|_position| false), None, "not written");
@@ -457,7 +457,7 @@ mod tests {
         let mut requests = Requests::default();
         let run = |n: usize| WireId::parse(&format!("r{n}")).unwrap();
         for n in 0..=ANSWERED_MAX {
-            requests.lead(run(n));
+            requests.hold_end(run(n));
         }
         assert_eq!(requests.answered.len(), ANSWERED_MAX);
         assert!(!requests.holds_end(&run(0)));

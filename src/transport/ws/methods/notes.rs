@@ -20,6 +20,7 @@ use crate::protocol::methods::notes::{
 };
 use crate::protocol::{ErrorBody, Reply, WireCode};
 use crate::transport::ws::connection::Open;
+use crate::version::OWN_VERSION;
 
 use super::{Call, Served, short};
 
@@ -192,7 +193,7 @@ pub(super) fn config_schema(call: &Call, params: Option<&RawValue>) -> Result<Se
     Ok(Served::Now(call.ok(&ConfigSchemaResult {
         schema: native.dispatch.config().schema(),
         ui_hints: serde_json::Map::new(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: OWN_VERSION.to_owned(),
         generated_at: rfc3339(native.clock.now_ms()),
     })))
 }

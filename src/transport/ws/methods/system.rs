@@ -19,12 +19,10 @@ use crate::protocol::row::SessionKind;
 use crate::protocol::{Bounded, ErrorBody};
 use crate::transport::ws::native::{Health, as_ms};
 use crate::transport::ws::{rows, watch};
+use crate::version::PROGRAM;
 
 use super::machine::Machine;
 use super::{Call, Served, short};
-
-/// This program and its version.
-const OWN_VERSION: &str = concat!("clawport ", env!("CARGO_PKG_VERSION"));
 
 /// Sessions per agent in `status`.
 const RECENT_MAX: u32 = 10;
@@ -91,7 +89,7 @@ async fn read_status(call: &Call) -> Result<StatusResult, DispatchError> {
         .and_then(|id| agents.iter().find(|entry| entry.id == *id));
     let model = first.and_then(|entry| rows::first_model(entry));
     let result = StatusResult {
-        runtime_version: OWN_VERSION.to_owned(),
+        runtime_version: PROGRAM.to_owned(),
         heartbeat: StatusHeartbeat {
             default_agent_id: default.map_or_else(String::new, |id| id.as_str().to_owned()),
             agents: agents
@@ -180,7 +178,7 @@ pub(super) fn info(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
         platform: machine.platform.to_owned(),
         release: machine.release,
         arch: machine.arch.to_owned(),
-        node_version: OWN_VERSION.to_owned(),
+        node_version: PROGRAM.to_owned(),
         pid: std::process::id(),
         process_instance_id: native.boot_id.as_ref().to_owned(),
         uptime_ms: as_ms(native.started.elapsed()),
