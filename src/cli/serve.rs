@@ -133,6 +133,7 @@ pub(super) async fn start(
             .transport
             .control_ui
             .as_ref()
+            .filter(|page| page.root.is_some())
             .map(|page| page.base_path.clone()),
     };
     let mut builder = Gateway::builder(config).log_lines(Arc::new(logs.ring.clone()));

@@ -603,7 +603,7 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
                 "warning gateway.controlUi.root @2:21 there is no {found} {root}"
             )],
         );
-        assert!(setup.config().transport.control_ui.is_some());
+        assert!(setup.config().transport.serves_control_ui());
     };
     warns("folder");
     std::fs::create_dir(&root).unwrap();
@@ -612,7 +612,7 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
     check_problems(&Setup::new(&text("")), &[]);
     let at = |base_path: &str| {
         Some(ControlUiConfig {
-            root: root.clone(),
+            root: Some(root.clone()),
             base_path: base_path.to_owned(),
         })
     };
@@ -621,13 +621,14 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
         assert_eq!(served(&format!(", basePath: '{base_path}'")), at(expected));
     }
     assert_eq!(served(", enabled: false"), None);
-    assert_eq!(
-        Setup::new("{gateway: {controlUi: {root: ' '}}}")
-            .config()
-            .transport
-            .control_ui,
-        None
-    );
+    for nowhere in ["{}", "{gateway: {controlUi: {root: ' '}}}"] {
+        let page = Setup::new(nowhere).config().transport.control_ui.unwrap();
+        assert_eq!(
+            (page.root, page.base_path.as_str()),
+            (None, ""),
+            "{nowhere}"
+        );
+    }
     for base_path in ["/a b", "/a//b", "/../b", "/\"", "/ü", "/a?b"] {
         let setup = Setup::new(&text(&format!(", basePath: '{base_path}'")));
         let expected = format!(
@@ -637,7 +638,7 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
         check_problems(&setup, &[&expected]);
     }
     let beside = Setup::new("{gateway: {controlUi: {root: 'ui'}}}").config();
-    let beside = beside.transport.control_ui.unwrap().root;
+    let beside = beside.transport.control_ui.unwrap().root.unwrap();
     assert!(beside.is_absolute() && beside.ends_with("ui"), "{beside:?}");
 }
 

@@ -47,17 +47,25 @@ pub struct TransportConfig {
     pub open_webui_chats: bool,
     /// Value of `Strict-Transport-Security`, when configured.
     pub strict_transport_security: Option<String>,
-    /// The Control UI, when it is served.
+    /// The Control UI, unless it is switched off.
     pub control_ui: Option<ControlUiConfig>,
 }
 
 /// The folder of the Control UI and where it is served (`gateway.controlUi`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlUiConfig {
-    /// The folder, with `index.html` in it.
-    pub root: PathBuf,
+    /// The folder, with `index.html` in it; without one a browser is told how to have it served.
+    pub root: Option<PathBuf>,
     /// Where it is served: empty for `/`, else `/like/this`.
     pub base_path: String,
+}
+
+impl TransportConfig {
+    /// Whether the Control UI is served from a folder.
+    pub fn serves_control_ui(&self) -> bool {
+        let page = self.control_ui.as_ref();
+        page.is_some_and(|page| page.root.is_some())
+    }
 }
 
 impl Default for TransportConfig {

@@ -78,10 +78,11 @@ async fn every_command_line_is_remembered() {
             json!({"agentId": "main", "to": "+15550100", "channel": "telegram", "deliver": true}),
             main,
         ),
-        // 2026.7.35 and 2026.6.6: they find it themselves.
+        // 2026.6.6 and 2026.7.35: they find it themselves.
         (json!({"agentId": "main", "sessionKey": main}), main),
         (
-            json!({"sessionId": "cli-sess-1", "sessionKey": named}),
+            json!({"sessionId": "cli-sess-1", "sessionKey": named,
+                   "cleanupBundleMcpOnRunEnd": true}),
             named,
         ),
         // Members that are there and blank choose nothing.

@@ -299,18 +299,44 @@ async fn without_a_folder_or_switched_off_there_is_no_page() {
     let off = served(&folder, json!({"enabled": false})).await;
     let none = Served::start(json!({})).await;
     for served in [&off, &none] {
-        for path in [
-            "/",
-            "/chat",
-            "/control-ui-config.json",
-            "/sw.js",
-            "/index.html",
-        ] {
+        for path in ["/chat", "/control-ui-config.json", "/sw.js", "/index.html"] {
             check_missing(served, path).await;
         }
-        let response = get(served, "/", &[BROWSER]).await;
+        let response = get(served, "/chat", &[BROWSER]).await;
         assert_eq!(response.header("content-security-policy"), None);
     }
+    check_missing(&off, "/").await;
+}
+
+#[tokio::test]
+async fn who_opens_the_address_in_a_browser_is_told_how_to_have_the_page() {
+    let none = Served::start(json!({})).await;
+    let below = json!({"gateway": {"controlUi": {"basePath": "/openclaw"}}});
+    let below = Served::start(below).await;
+    for (served, path) in [(&none, "/"), (&below, "/openclaw"), (&below, "/openclaw/")] {
+        let told = get(served, path, &[BROWSER]).await;
+        assert_eq!(told.status(), 200, "{path}");
+        assert_eq!(
+            told.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert!(told.text().contains("gateway.controlUi.root"), "{path}");
+        // Whoever is no browser is told what it always was.
+        for headers in [
+            &[][..],
+            &[("Accept", "*/*")],
+            &[("Accept", "application/json")],
+        ] {
+            let missing = get(served, path, headers).await;
+            assert_eq!(
+                (missing.status(), missing.text()),
+                (404, "Not Found"),
+                "{path}"
+            );
+        }
+    }
+    check_missing(&below, "/").await;
+    check_missing(&none, "/v1").await;
 }
 
 #[tokio::test]

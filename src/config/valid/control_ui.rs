@@ -1,6 +1,6 @@
 //! The folder of the Control UI and the path it is served at.
 
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use super::super::paths::expand;
 use super::super::problem::Fault;
@@ -12,7 +12,7 @@ use crate::transport::ControlUiConfig;
 /// The document every folder of a Control UI holds.
 const INDEX: &str = "index.html";
 
-/// The page that is served, if one is; the outer `None` when it is described wrongly.
+/// The page, unless it is switched off; the outer `None` when it is described wrongly.
 ///
 /// A folder that is not there is warned about only: it may come and go with the package it belongs
 /// to, and everything else works without it.
@@ -26,10 +26,17 @@ pub(super) fn served(
     checks: &mut Checks<'_>,
 ) -> Option<Option<ControlUiConfig>> {
     let base_path = base_path(&raw.base_path, checks)?;
-    let root = raw.root.as_deref().map(str::trim);
-    let Some(root) = root.filter(|root| raw.enabled && !root.is_empty()) else {
+    if !raw.enabled {
         return Some(None);
-    };
+    }
+    let root = raw.root.as_deref().map(str::trim);
+    let root = root.filter(|root| !root.is_empty());
+    let root = root.map(|root| folder(root, inputs, checks));
+    Some(Some(ControlUiConfig { root, base_path }))
+}
+
+/// The folder a file names, looked at.
+fn folder(root: &str, inputs: Inputs<'_>, checks: &mut Checks<'_>) -> PathBuf {
     let home = inputs.env.get("HOME").map(Path::new);
     let near = inputs.paths.config.parent().unwrap_or(Path::new(""));
     let root = near.join(expand(root, home));
@@ -40,7 +47,7 @@ pub(super) fn served(
     } else if !root.join(INDEX).is_file() {
         checks.fault(&path, Fault::NoControlUiDocument(root.clone()));
     }
-    Some(Some(ControlUiConfig { root, base_path }))
+    root
 }
 
 /// Without its last slash; `None` when a browser would read it as something else.

@@ -153,7 +153,7 @@ pub(super) fn hello(
     Hello {
         connection: id,
         boot_id: Arc::clone(&native.boot_id),
-        serves_control_ui: native.config.control_ui.is_some(),
+        serves_control_ui: native.config.serves_control_ui(),
         features: native.features.clone(),
         snapshot: snapshot(native, peer),
         auth: HelloAuth {

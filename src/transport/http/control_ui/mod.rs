@@ -39,6 +39,11 @@ static PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-pol
 const PERMISSIONS: &str =
     "camera=(self), microphone=(self), geolocation=(self), clipboard-write=(self)";
 
+/// What a person is told who opens the page's address where no page is served.
+const UNSERVED: &str = "The gateway is up. To have its Control UI here, set gateway.controlUi.root \
+                        to the folder dist/control-ui of the npm package openclaw, and start the \
+                        gateway again.\n";
+
 /// Largest document in bytes; the original's has 18 KB.
 const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -51,11 +56,13 @@ const BROTLI: &str = ".br";
 /// The page, as it is served.
 #[derive(Debug)]
 pub(super) struct ControlUi {
-    folder: Arc<Folder>,
+    base: String,
+    folder: Option<Arc<Folder>>,
 }
 
+/// Where the page is on disk.
 #[derive(Debug)]
-struct Folder {
+pub(super) struct Folder {
     root: PathBuf,
     base: String,
     /// Whether it was said that the folder is not there, so that it is said once.
@@ -70,7 +77,9 @@ pub(super) enum Visit {
     /// What the page reads before it connects.
     Settings,
     /// A file, or a place inside the page.
-    Read(Wanted),
+    Read(Arc<Folder>, Wanted),
+    /// The page, which has no folder.
+    Unserved,
 }
 
 /// A file, and what the asking browser can do with it.
@@ -85,12 +94,14 @@ pub(super) struct Wanted {
 impl ControlUi {
     /// A page from a folder.
     pub(super) fn new(config: &ControlUiConfig) -> Self {
+        let folder = config.root.as_ref().map(|root| Folder {
+            root: root.clone(),
+            base: config.base_path.clone(),
+            is_missed: AtomicBool::new(false),
+        });
         Self {
-            folder: Arc::new(Folder {
-                root: config.root.clone(),
-                base: config.base_path.clone(),
-                is_missed: AtomicBool::new(false),
-            }),
+            base: config.base_path.clone(),
+            folder: folder.map(Arc::new),
         }
     }
 
@@ -99,7 +110,10 @@ impl ControlUi {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return None;
         }
-        let base = &self.folder.base;
+        let base = &self.base;
+        let Some(folder) = &self.folder else {
+            return self.is_opened_by_browser(head).then_some(Visit::Unserved);
+        };
         match asked(head.uri.path(), base) {
             Asked::Nothing => None,
             Asked::Settings => Some(Visit::Settings),
@@ -109,13 +123,24 @@ impl ControlUi {
                 let location = HeaderValue::from_str(&format!("{base}/{query}"));
                 location.ok().map(Visit::Redirect)
             }
-            Asked::File(file) => Some(Visit::Read(Wanted {
-                file: file.into_owned(),
-                takes_document: takes_document(&head.headers),
-                takes_brotli: takes_brotli(&head.headers),
-                known: head.headers.get(IF_NONE_MATCH).cloned(),
-            })),
+            Asked::File(file) => {
+                let wanted = Wanted {
+                    file: file.into_owned(),
+                    takes_document: takes_document(&head.headers),
+                    takes_brotli: takes_brotli(&head.headers),
+                    known: head.headers.get(IF_NONE_MATCH).cloned(),
+                };
+                Some(Visit::Read(Arc::clone(folder), wanted))
+            }
         }
+    }
+
+    /// Whether somebody opens the address of the page, which other programs print, in a browser.
+    fn is_opened_by_browser(&self, head: &request::Parts) -> bool {
+        let accepted = head.headers.get(ACCEPT).map(HeaderValue::to_str);
+        let is_browser = accepted.is_some_and(|it| it.is_ok_and(|it| takes(it, "text/html")));
+        let below = head.uri.path().strip_prefix(self.base.as_str());
+        is_browser && matches!(below, Some("" | "/"))
     }
 
     /// Answers a request of the page's.
@@ -125,9 +150,9 @@ impl ControlUi {
     pub(super) async fn answer(&self, visit: Visit) -> Response<Body> {
         guarded(match visit {
             Visit::Redirect(location) => redirect(location),
-            Visit::Settings => settings::settings(&self.folder.base),
-            Visit::Read(wanted) => {
-                let folder = Arc::clone(&self.folder);
+            Visit::Settings => settings::settings(&self.base),
+            Visit::Unserved => respond::text(StatusCode::OK, UNSERVED),
+            Visit::Read(folder, wanted) => {
                 let read = tokio::task::spawn_blocking(move || folder.answer(&wanted));
                 read.await.unwrap_or_else(|_aborted| unavailable())
             }
