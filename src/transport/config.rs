@@ -52,7 +52,7 @@ pub struct TransportConfig {
 }
 
 /// The folder of the Control UI and where it is served (`gateway.controlUi`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlUiConfig {
     /// The folder, with `index.html` in it; without one a browser is told how to have it served.
     pub root: Option<PathBuf>,
@@ -91,7 +91,7 @@ impl Default for TransportConfig {
             image_hosts: None,
             open_webui_chats: false,
             strict_transport_security: None,
-            control_ui: None,
+            control_ui: Some(ControlUiConfig::default()),
         }
     }
 }
