@@ -426,7 +426,10 @@ pub(super) fn event_gate(event: &str) -> EventGate {
 
 /// Whether the text is the command that throws a session's transcript away.
 fn is_reset_command(message: &str) -> bool {
-    let word = message.split_whitespace().next().unwrap_or_default();
+    let mut words = message
+        .trim_start()
+        .split(|c: char| c.is_whitespace() || c == ':');
+    let word = words.next().unwrap_or_default();
     word.eq_ignore_ascii_case("/new") || word.eq_ignore_ascii_case("/reset")
 }
 
@@ -597,6 +600,8 @@ mod tests {
             "/reset",
             "/NEW",
             " /reset ",
+            "/new:hi",
+            "/Reset: hi",
             "/new start over",
             "\n/reset\tx",
             "/new\u{a0}x",

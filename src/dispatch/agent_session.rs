@@ -7,8 +7,9 @@ use super::resolve::{bad_key, bad_session_id};
 use super::{AgentChoice, AgentRun, Dispatch, DispatchError};
 
 impl Dispatch {
-    /// The session of an `agent` call: its key, else what `sessionId` names, else the main session
-    /// of the agent it names. Only a call that names neither gets a session of its own.
+    /// The session of an `agent` call: its key, else what `sessionId` names, else `to` when that is
+    /// a key, else the one whose transcript is expected, else the main session of the agent it
+    /// names. Only a call that names none of these gets a session of its own.
     pub(super) async fn agent_session(
         &self,
         request: &AgentRun,
@@ -84,6 +85,6 @@ impl Dispatch {
 }
 
 /// What is not blank; clients send blank members for what they do not mean.
-fn given(text: Option<&str>) -> Option<&str> {
+pub(super) fn given(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }

@@ -238,7 +238,7 @@ pub struct SessionList {
     pub archived: Option<bool>,
     /// Only sessions that are, or are not, pinned.
     pub pinned: Option<bool>,
-    /// Only sessions whose runs wait or are active; of the other filters the agent alone counts.
+    /// Only sessions whose runs wait or are active.
     pub active_only: bool,
     /// Skip this many.
     pub offset: u64,

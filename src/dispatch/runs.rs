@@ -15,10 +15,11 @@ use crate::run::{
 use crate::scheduler::{Accept, Chat, Commit, Order, RunLimits, SubmitError, Submitted};
 use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
 
+use super::agent_session::given;
 use super::commands::{self, ForAgent, TextCommand};
 use super::resolve::{bad_key, bad_user, owner, wire_id};
 use super::resume::Resume;
-use super::settings::allowed;
+use super::settings::{allowed, queue_mode_of};
 use super::text;
 use super::views::AgentEntry;
 use super::{
@@ -27,7 +28,7 @@ use super::{
 };
 
 /// When to try again after a queue was full.
-const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
 
 /// What an agent is told after a bare `/new` or `/reset`.
 const GREETING_PROMPT: &str = "A new session was started. Greet the user in one short sentence.";
@@ -134,9 +135,10 @@ impl Dispatch {
         }
         self.accepting()?;
         let asked = commands::find(&message).filter(commands::Asked::is_reset);
-        let message = ForAgent::new(&message, asked);
-        let opening = self.opening(caller, &session, message, None).await?;
-        let expected_session_id = expected(request.expected_session_id.as_deref(), &session)?;
+        let behind = asked.and_then(ForAgent::behind);
+        let message = behind.unwrap_or_else(|| ForAgent::plain(message));
+        let expected = given(request.expected_session_id.as_deref()).map(str::to_owned);
+        let opening = self.opening(caller, &session, message, expected).await?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -152,7 +154,7 @@ impl Dispatch {
             },
             timeout: request.timeout,
             idempotency: Some(idempotency),
-            expected_session_id,
+            expected_session_id: opening.expected_session_id,
             queueing: None,
             reason: ChangeReason::Send,
         };
@@ -180,7 +182,7 @@ impl Dispatch {
         let (session, agent_id) =
             self.resolve_key(&request.session_key, request.agent_id.as_deref())?;
         let asked = commands::find(&message).filter(|_asked| !request.is_literal);
-        if !request.is_literal && commands::is_stop(&message) {
+        if !request.is_literal && commands::is_stop(&message, asked) {
             let stopped = self.stop_session(caller, &session).await;
             return stopped.map(Started::Stopped);
         }
@@ -206,7 +208,8 @@ impl Dispatch {
             };
             return self.answer_command(caller, given).await;
         }
-        let message = ForAgent::new(&message, asked);
+        let behind = asked.and_then(ForAgent::behind);
+        let message = behind.unwrap_or_else(|| ForAgent::plain(message));
         let queue_mode = message.steer.or(request.queue_mode);
         let expected = request.session_id;
         let opening = self.opening(caller, &session, message, expected).await?;
@@ -357,13 +360,9 @@ impl Dispatch {
         }
         let agent = Arc::clone(&plan.agent);
         let (front, reason) = (plan.front, plan.reason);
-        let mode = plan.queueing.map(|(call, default)| {
-            let configured = self.parts.queue.mode;
-            call.or(session_mode)
-                .or(configured)
-                .or(default)
-                .unwrap_or(QueueMode::Followup)
-        });
+        let mode = plan
+            .queueing
+            .map(|(call, default)| self.queue_mode(call.or(session_mode), default));
         let order = self.order(caller, plan, mode);
         let (info, log) = (Arc::clone(&order.info), Arc::clone(&order.log));
         let (accepted, interrupted) = match self.parts.scheduler.submit(order).await {
@@ -405,17 +404,15 @@ impl Dispatch {
         if text("sendPolicy") == Some("deny") {
             return Err(DispatchError::SendBlocked);
         }
-        if plan.turn.model.is_none()
-            && let Some(model) = text("model")
-        {
-            plan.turn.model = allowed(model, &plan.agent.id, &*self.parts.agents);
+        if plan.turn.model.is_none() {
+            plan.turn.model = self.model_of(&settings, &plan.agent.id);
         }
         if plan.turn.sampling.reasoning_effort.is_none()
             && let Some(level @ ("minimal" | "low" | "medium" | "high")) = text("thinkingLevel")
         {
             plan.turn.sampling.reasoning_effort = Some(level.to_owned());
         }
-        Ok(text("queueMode").and_then(QueueMode::parse))
+        Ok(queue_mode_of(&settings))
     }
 
     fn order(&self, caller: &Caller, plan: Plan, mode: Option<QueueMode>) -> Order {

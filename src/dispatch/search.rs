@@ -1,9 +1,10 @@
 //! Looking for a text in the messages of sessions.
 
+use crate::auth::Operation;
 use crate::run::{Entry, EntryBody};
 use crate::session::EntryRange;
 
-use super::{Caller, Dispatch, DispatchError, SessionList, SessionView};
+use super::{Caller, Dispatch, DispatchError, SessionList, SessionView, SessionsPage};
 
 /// Most sessions that are looked through, last used first.
 const SESSIONS_MAX: u32 = 200;
@@ -22,7 +23,7 @@ const SNIPPET_CHARS: (usize, usize) = (60, 200);
 pub struct MessageSearch {
     /// The sessions to look through; its limit is not used.
     pub list: SessionList,
-    /// Only these of them, by key.
+    /// Only these, by key, if they are among the sessions to look through; at most 200 of them.
     pub keys: Option<Vec<String>>,
     /// The text, without regard to case.
     pub text: String,
@@ -33,7 +34,7 @@ pub struct MessageSearch {
 /// What a search found.
 #[derive(Clone, Debug, Default)]
 pub struct FoundMessages {
-    /// Sessions with the text, last used first, each with its messages, newest first.
+    /// Sessions with the text, last used first or as they were named, each with its messages, newest first.
     pub sessions: Vec<(SessionView, Vec<FoundMessage>)>,
     /// Whether more was there than could be looked through.
     pub is_truncated: bool,
@@ -64,7 +65,10 @@ impl Dispatch {
             limit: SESSIONS_MAX,
             ..search.list
         };
-        let page = self.sessions_list(caller, list).await?;
+        let page = match search.keys {
+            Some(keys) => self.named_sessions(caller, &list, &keys).await?,
+            None => self.sessions_list(caller, list).await?,
+        };
         let needle = search.text.to_lowercase();
         let mut found = FoundMessages {
             is_truncated: page.total > u64::from(SESSIONS_MAX),
@@ -73,10 +77,6 @@ impl Dispatch {
         let (mut room, mut bytes) = (search.limit, BYTES_MAX);
         for view in page.sessions {
             let key = view.record.key.clone();
-            let keys = search.keys.as_deref();
-            if keys.is_some_and(|keys| keys.iter().all(|it| it != key.as_str())) {
-                continue;
-            }
             if room == 0 || bytes == 0 {
                 found.is_truncated = true;
                 break;
@@ -88,7 +88,8 @@ impl Dispatch {
             let Some(page) = self.parts.ledger.entries(key, range).await? else {
                 continue;
             };
-            found.is_truncated |= view.record.entries > u64::from(ENTRIES_MAX);
+            // A page of large entries ends early.
+            found.is_truncated |= u64::try_from(page.entries.len()).is_ok_and(|n| n < page.total);
             let mut hits = Vec::new();
             for entry in page.entries.into_iter().rev() {
                 let text = said(&entry).unwrap_or_default();
@@ -111,6 +112,37 @@ impl Dispatch {
             }
         }
         Ok(found)
+    }
+}
+
+impl Dispatch {
+    /// The sessions with these keys that a list would have, in the order of the keys.
+    async fn named_sessions(
+        &self,
+        caller: &Caller,
+        list: &SessionList,
+        keys: &[String],
+    ) -> Result<SessionsPage, DispatchError> {
+        self.require(caller, Operation::Method("sessions.list"))?;
+        let query = self.session_query(list)?;
+        let mut page = SessionsPage {
+            sessions: Vec::new(),
+            total: u64::try_from(keys.len()).unwrap_or(u64::MAX),
+        };
+        for (raw, _room) in keys.iter().zip(0..SESSIONS_MAX) {
+            // A key that cannot be one names no session.
+            let Ok((key, _agent)) = self.resolve_key(raw, None) else {
+                continue;
+            };
+            let is_active = !self.parts.logs.live_in(&key).is_empty();
+            let record = self.parts.ledger.session(key).await?;
+            let record =
+                record.filter(|record| query.matches(record) && (is_active || !list.active_only));
+            if let Some(record) = record {
+                page.sessions.push(self.view(record, list.texts).await?);
+            }
+        }
+        Ok(page)
     }
 }
 

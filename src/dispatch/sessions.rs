@@ -40,27 +40,7 @@ impl Dispatch {
         list: SessionList,
     ) -> Result<SessionsPage, DispatchError> {
         self.require(caller, Operation::Method("sessions.list"))?;
-        let agent = list
-            .agent_id
-            .as_deref()
-            .map(|id| self.named_agent(id))
-            .transpose()?;
-        let updated_since_ms = list.active_minutes.map(|minutes| {
-            self.parts
-                .clock
-                .now_ms()
-                .saturating_sub(minutes.saturating_mul(60_000))
-        });
-        let query = SessionQuery {
-            agent: agent.map(|agent| agent.id.clone()),
-            updated_since_ms,
-            label: list.label.clone(),
-            search: list.search.clone(),
-            archived: list.archived,
-            pinned: list.pinned,
-            offset: list.offset,
-            limit: list.limit.min(PAGE_MAX),
-        };
+        let query = self.session_query(&list)?;
         let page = if list.active_only {
             self.active_sessions(&query).await?
         } else {
@@ -76,17 +56,42 @@ impl Dispatch {
         })
     }
 
+    /// What a list asks the ledger for.
+    pub(super) fn session_query(&self, list: &SessionList) -> Result<SessionQuery, DispatchError> {
+        let agent = list
+            .agent_id
+            .as_deref()
+            .map(|id| self.named_agent(id))
+            .transpose()?;
+        let updated_since_ms = list.active_minutes.map(|minutes| {
+            self.parts
+                .clock
+                .now_ms()
+                .saturating_sub(minutes.saturating_mul(60_000))
+        });
+        Ok(SessionQuery {
+            agent: agent.map(|agent| agent.id.clone()),
+            updated_since_ms,
+            label: list.label.clone(),
+            search: list.search.clone(),
+            archived: list.archived,
+            pinned: list.pinned,
+            offset: list.offset,
+            limit: list.limit.min(PAGE_MAX),
+        })
+    }
+
     /// Sessions whose runs wait or are active, newest first.
     async fn active_sessions(&self, query: &SessionQuery) -> Result<SessionPage, DispatchError> {
         let live = self.parts.logs.live();
-        let keys: BTreeSet<_> = live.iter().map(|log| log.info().session.clone()).collect();
+        let agent = query.agent.as_ref();
+        let infos = live.iter().map(|log| log.info());
+        let infos = infos.filter(|info| agent.is_none_or(|agent| info.agent == *agent));
+        let keys: BTreeSet<_> = infos.map(|info| info.session.clone()).collect();
         let mut found = Vec::new();
         for key in keys {
             let record = self.parts.ledger.session(key).await?;
-            found.extend(record.filter(|record| {
-                let agent = query.agent.as_ref();
-                agent.is_none_or(|agent| record.agent == *agent)
-            }));
+            found.extend(record.filter(|record| query.matches(record)));
         }
         found.sort_by_key(|record| Reverse(record.updated_at_ms));
         let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
@@ -311,7 +316,7 @@ impl Dispatch {
         }
     }
 
-    async fn view(
+    pub(super) async fn view(
         &self,
         record: SessionRecord,
         texts: SessionTexts,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use crate::ids::{AgentId, SessionKey};
-use crate::run::ModelRef;
+use crate::run::{ModelRef, QueueMode};
 use crate::session::SessionPatch;
 
 use super::views::AgentCatalog;
@@ -52,6 +52,28 @@ impl SettingsCache {
 }
 
 impl Dispatch {
+    /// The model a session is set to, while its agent may be asked to use it.
+    pub(super) fn model_of(
+        &self,
+        settings: &Map<String, Value>,
+        agent: &AgentId,
+    ) -> Option<String> {
+        let own = settings.get("model")?.as_str()?;
+        allowed(own, agent, &*self.parts.agents)
+    }
+
+    /// How a message is queued: as it or its session says, else as configured, else as is usual for
+    /// its caller.
+    pub(super) fn queue_mode(
+        &self,
+        own: Option<QueueMode>,
+        default: Option<QueueMode>,
+    ) -> QueueMode {
+        own.or(self.parts.queue.mode)
+            .or(default)
+            .unwrap_or(QueueMode::Followup)
+    }
+
     /// The settings of a session; empty for one that does not exist.
     pub(super) async fn settings_of(
         &self,
@@ -126,6 +148,12 @@ pub(super) fn allowed(model: &str, agent: &AgentId, agents: &dyn AgentCatalog) -
     let whole = known.iter().find(|known| known.is_called(model));
     let found = whole.or_else(|| known.iter().find(|known| *known.model == *model))?;
     Some(format!("{}/{}", found.provider, found.model))
+}
+
+/// The queue mode a session is set to.
+pub(super) fn queue_mode_of(settings: &Map<String, Value>) -> Option<QueueMode> {
+    let own = settings.get("queueMode")?.as_str()?;
+    QueueMode::parse(own)
 }
 
 /// Settings with a closed set of values, and the values.

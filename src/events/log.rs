@@ -232,14 +232,14 @@ impl Log {
         self.lock().text.len()
     }
 
-    /// Every record with a sequence number above `seq` that is kept, in order.
-    pub fn records_after(&self, seq: u64) -> Vec<Arc<Record>> {
-        let state = self.lock();
-        let records = state.answer.iter().chain(&state.extra);
-        let mut all: Vec<_> = records.filter(|(at, _)| *at > seq).cloned().collect();
-        drop(state);
-        all.sort_unstable_by_key(|(seq, _)| *seq);
-        all.into_iter().map(|(_, record)| record).collect()
+    /// Every record that is kept, in order, with its sequence number.
+    pub fn records(&self) -> Vec<(u64, Arc<Record>)> {
+        let mut records: Vec<_> = {
+            let state = self.lock();
+            state.answer.iter().chain(&state.extra).cloned().collect()
+        };
+        records.sort_unstable_by_key(|(seq, _)| *seq);
+        records
     }
 
     /// The bytes the log holds, for the limit on logs of ended runs.

@@ -68,14 +68,14 @@ enum Line {
 
 /// How far the message ahead is: each ends with its sender.
 #[derive(Debug)]
-struct Ahead {
+pub(super) struct Ahead {
     offered: oneshot::Receiver<Line>,
     done: oneshot::Receiver<()>,
 }
 
 impl FoldTurn {
     /// The turn after `before`, and what the next one waits for.
-    fn after(before: Option<Ahead>) -> (Self, Ahead) {
+    pub(super) fn after(before: Option<Ahead>) -> (Self, Ahead) {
         let (offered, is_offered) = oneshot::channel();
         let (done, is_done) = oneshot::channel();
         let turn = Self {

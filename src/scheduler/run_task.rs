@@ -314,12 +314,18 @@ impl RunTask {
         let mut stream = self.start_backend(turn);
         let outcome = self.drive(&mut stream, taken.as_deref(), yielded).await;
         let outcome = self.verdict.settle().map_or(outcome, Stop::outcome);
-        if let Some(taken) = &taken {
-            self.place_rest(taken, yielded).await;
-        }
         self.verdict.signal().cancel();
+        // Before the backend is asked to end: it takes no more.
+        let left = taken.as_ref().map_or(0, |taken| taken.close());
         let ending = end_backend(stream, self.order.limits.abort_grace);
-        let (ended, ()) = tokio::join!(ending, self.settle(outcome, yielded));
+        let settling = async {
+            let outcome = match taken.filter(|_taken| left > 0) {
+                Some(taken) => self.place_rest(&taken, left, outcome, yielded).await,
+                None => outcome,
+            };
+            self.settle(outcome, yielded).await;
+        };
+        let (ended, ()) = tokio::join!(ending, settling);
         if !ended {
             tracing::error!(run_id = %self.order.info.run_id, agent = %self.order.info.agent,
                 "the backend did not end in time and was abandoned");
@@ -349,15 +355,15 @@ impl RunTask {
             None => self.place().await.map_err(|error| store_failed(&error))?,
         };
         self.session_id = Some(placed.session_id);
+        let mut through = placed.entries_before;
         if self.life == Life::Another {
             let asked = self.asked_before(&placed).await;
-            turn.current = asked.map_err(|error| store_failed(&error))?;
+            (turn.current, through) = asked.map_err(|error| store_failed(&error))?;
         }
         for follower in followers {
             merge(follower, &mut turn).await;
         }
         yielded.placed = placed.input;
-        let through = placed.entries_before;
         if through > 0 {
             // The session knows the conversation: the caller's own account would double it.
             turn.history.clear();
@@ -410,9 +416,10 @@ impl RunTask {
         }
     }
 
-    /// What a run that is started over is to answer: its own input and the messages that were
-    /// merged or steered into it before, which have ended as part of it.
-    async fn asked_before(&self, placed: &Placed) -> Result<Vec<Message>, LedgerError> {
+    /// What a run that is started over is to answer, and how many entries are before that: its own
+    /// input and the messages that were merged or steered into it, which have ended as part of it,
+    /// but for those an earlier life has answered. If it has answered all, it is asked all anew.
+    async fn asked_before(&self, placed: &Placed) -> Result<(Vec<Message>, u64), LedgerError> {
         let range = EntryRange::After {
             n: placed.entries_before,
             limit: ENTRIES_MAX,
@@ -421,16 +428,21 @@ impl RunTask {
         let page = bounded(self.parts.ledger.entries(key, range)).await?;
         let page = page.filter(|page| page.session_id == placed.session_id);
         let entries = page.map_or_else(|| placed.input.clone(), |page| page.entries);
-        let asked = entries.iter().filter(|entry| match &entry.body {
-            EntryBody::User { .. } | EntryBody::ToolResult { .. } => true,
-            EntryBody::Assistant { .. }
-            | EntryBody::Tool { .. }
-            | EntryBody::Injected { .. }
-            | EntryBody::Command { .. }
-            | EntryBody::Compaction { .. } => false,
-        });
-        let asked: Conversation = asked.collect();
-        Ok(asked.iter().cloned().collect())
+        let run = Some(self.order.info.run_id);
+        let answered = entries
+            .iter()
+            .rposition(|entry| entry.run == run && !is_question(entry));
+        let behind = answered.map_or(&*entries, |at| entries.get(at + 1..).unwrap_or_default());
+        let asked = if behind.iter().any(is_question) {
+            behind
+        } else {
+            &entries
+        };
+        let through = asked
+            .first()
+            .map_or(placed.entries_before, |first| first.n.saturating_sub(1));
+        let asked: Conversation = asked.iter().filter(|entry| is_question(entry)).collect();
+        Ok((asked.iter().cloned().collect(), through))
     }
 
     fn start_backend(&mut self, turn: AgentTurn) -> BackendStream {
@@ -499,17 +511,24 @@ impl RunTask {
     }
 
     /// Lets the messages the agent took and did not answer any more into the transcript, behind
-    /// what it said before.
-    async fn place_rest(&self, taken: &Taken, yielded: &mut Yield) {
-        let left = taken.close();
-        if left == 0 {
-            return;
+    /// what it said before; returns how the run ends then: what was not stored must not look
+    /// complete.
+    async fn place_rest(
+        &self,
+        taken: &Taken,
+        left: usize,
+        outcome: Outcome,
+        yielded: &mut Yield,
+    ) -> Outcome {
+        let stored = self.commit_part(yielded).await;
+        if timeout(LEDGER_WAIT_MAX, taken.place(left)).await.is_err() {
+            tracing::error!(run_id = %self.order.info.run_id, left,
+                "messages that were taken are not stored yet");
         }
-        if let Err(error) = self.commit_part(yielded).await {
-            tracing::error!(run_id = %self.order.info.run_id, %error,
-                "part of an answer was not stored; the end of its run takes it along");
+        match stored {
+            Ok(()) => outcome,
+            Err(error) => Outcome::Error(store_failed(&error)),
         }
-        timeout(LEDGER_WAIT_MAX, taken.place(left)).await.ok();
     }
 
     /// Puts one event into the log; returns the end if it is one.
@@ -568,7 +587,7 @@ enum Turned {
 }
 
 /// How a message became part of another run; dropped when its end is committed.
-enum Folding {
+pub(super) enum Folding {
     /// That run merged it and waits for this.
     Merged(#[expect(dead_code, reason = "its drop is the signal")] oneshot::Sender<()>),
     /// That run took it; it waits for this, and so does the next one it took.
@@ -577,10 +596,14 @@ enum Folding {
 
 impl Folding {
     /// Waits until it is its turn to be committed.
-    async fn come(&mut self) {
+    pub(super) async fn come(&mut self) {
         match self {
             Self::Merged(_) | Self::Steered(None) => {}
-            Self::Steered(Some((_offer, turn))) => turn.come().await,
+            Self::Steered(Some((offer, turn))) => {
+                // Behind what was answered before it was taken.
+                timeout(LEDGER_WAIT_MAX, offer.taken()).await.ok();
+                turn.come().await;
+            }
         }
     }
 }
@@ -610,6 +633,18 @@ impl Steering {
         }
         self.turn.offered();
         Some((offer, self.turn))
+    }
+}
+
+/// Whether an entry is something an agent is to answer.
+const fn is_question(entry: &Entry) -> bool {
+    match &entry.body {
+        EntryBody::User { .. } | EntryBody::ToolResult { .. } => true,
+        EntryBody::Assistant { .. }
+        | EntryBody::Tool { .. }
+        | EntryBody::Injected { .. }
+        | EntryBody::Command { .. }
+        | EntryBody::Compaction { .. } => false,
     }
 }
 

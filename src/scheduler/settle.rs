@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::events::{Notice, Record};
 use crate::ids::EntryId;
 use crate::run::{Abort, Entry, EntryBody, Event, Outcome, Storage, Terminal, ToolCall};
 use crate::session::{AppendAnswer, EndRun, LedgerError, NewEntry};
 
+use super::order::LEDGER_WAIT_MAX;
 use super::run_task::{Part, RunTask, Yield, bounded, stop_reason, store_failed};
 
 impl RunTask {
@@ -36,7 +37,8 @@ impl RunTask {
         self.tell(terminal);
     }
 
-    /// Puts what was answered so far into the transcript, ahead of the messages the agent took.
+    /// Puts what was answered so far into the transcript, ahead of the messages the agent took. If
+    /// that fails the run must fail.
     pub(super) async fn commit_part(&self, yielded: &mut Yield) -> Result<(), LedgerError> {
         let bodies = self.said_since(yielded.part, None);
         if bodies.is_empty() {
@@ -49,15 +51,20 @@ impl RunTask {
             entries: self.new_entries(bodies, at_ms),
             at_ms,
         };
-        let entries = bounded(self.parts.ledger.append_answer(answer)).await?;
+        let appended = timeout(LEDGER_WAIT_MAX, self.parts.ledger.append_answer(answer)).await;
+        // A write that only takes too long may be stored yet: the end of the run must not say the
+        // same again.
+        if !matches!(appended, Ok(Err(_))) {
+            let log = &self.order.log;
+            yielded.part = Part {
+                text_from: log.text_bytes(),
+                after_seq: log.last_seq(),
+            };
+            yielded.begins_paragraph = yielded.part.text_from > 0;
+        }
+        let entries = appended.unwrap_or(Err(LedgerError::Busy))?;
         let placed = std::mem::take(&mut yielded.placed);
         self.announce(&placed, entries);
-        let log = &self.order.log;
-        yielded.part = Part {
-            text_from: log.text_bytes(),
-            after_seq: log.last_seq(),
-        };
-        yielded.begins_paragraph = yielded.part.text_from > 0;
         Ok(())
     }
 
@@ -116,7 +123,7 @@ impl RunTask {
     /// terminal is that of the run, once it has ended.
     fn said_since(&self, part: Part, terminal: Option<&Terminal>) -> Vec<EntryBody> {
         let log = &self.order.log;
-        let answer = Answer::read(&log.records_after(part.after_seq));
+        let answer = Answer::read(&log.records(), part.after_seq);
         let text = log.text_after(part.text_from);
         let outcome = terminal.map(|terminal| &terminal.outcome);
         let failed = matches!(outcome, Some(Outcome::Error(_)));
@@ -155,19 +162,23 @@ struct Answer {
 }
 
 impl Answer {
-    fn read(records: &[Arc<Record>]) -> Self {
+    /// What the records with a sequence number above `after_seq` say.
+    fn read(records: &[(u64, Arc<Record>)], after_seq: u64) -> Self {
         let mut answer = Self::default();
         let mut calls: BTreeMap<u32, ToolCall> = BTreeMap::new();
         let mut arguments_of = BTreeMap::new();
-        for record in records {
+        for (seq, record) in records {
             let Record::Event(event) = &**record else {
                 continue;
             };
+            if let Event::ToolStart { id, arguments, .. } = event {
+                arguments_of.insert(id, arguments);
+            }
+            if *seq <= after_seq {
+                continue;
+            }
             match event {
                 Event::Reasoning(text) => answer.reasoning.push_str(text),
-                Event::ToolStart { id, arguments, .. } => {
-                    arguments_of.insert(id.clone(), arguments.clone());
-                }
                 Event::ToolResult {
                     id,
                     name,
@@ -177,7 +188,7 @@ impl Answer {
                     answer.tools.push(EntryBody::Tool {
                         id: id.clone(),
                         name: name.clone(),
-                        arguments: arguments_of.remove(id).unwrap_or_default(),
+                        arguments: arguments_of.remove(id).cloned().unwrap_or_default(),
                         result: result.clone(),
                         is_error: *is_error,
                     });
@@ -194,6 +205,7 @@ impl Answer {
                     call.arguments.push_str(&delta.arguments);
                 }
                 Event::Text(_)
+                | Event::ToolStart { .. }
                 | Event::ToolUpdate { .. }
                 | Event::Usage(_)
                 | Event::Finished(_) => {}
@@ -216,5 +228,40 @@ fn error_text(outcome: &Outcome) -> Option<Arc<str>> {
         Outcome::Error(error) => Some(Arc::clone(&error.message)),
         Outcome::TimedOut(phase) => Some(format!("timed out ({})", phase.as_str()).into()),
         Outcome::Ok(_) | Outcome::Aborted(_) | Outcome::Interrupted => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tool_that_ends_in_a_later_part_keeps_its_arguments() {
+        let (id, name) = ("t".to_owned(), "read".to_owned());
+        let start = Event::ToolStart {
+            id: id.clone(),
+            name: name.clone(),
+            arguments: json!({"path": "x"}),
+        };
+        let result = Event::ToolResult {
+            id,
+            name,
+            result: json!("text"),
+            is_error: false,
+        };
+        let records: Vec<_> = (1..)
+            .zip([start, result])
+            .map(|(seq, event)| (seq, Arc::new(Record::Event(event))))
+            .collect();
+        let first = Answer::read(&records[..1], 0);
+        assert!(first.tools.is_empty());
+        let second = Answer::read(&records, 1);
+        let [EntryBody::Tool { arguments, .. }] = &second.tools[..] else {
+            panic!("{:?}", second.tools);
+        };
+        assert_eq!(*arguments, json!({"path": "x"}));
+        assert!(Answer::read(&records, 2).tools.is_empty());
     }
 }

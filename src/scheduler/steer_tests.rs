@@ -1,15 +1,22 @@
-//! A turn that messages are steered into reads message, answer, message, answer, wherever the agent
-//! takes them.
+//! A turn that messages are steered into reads message, answer, message, answer, however much the
+//! agent says before it takes one, and whatever ends it.
 
-use futures_util::stream;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+
+use futures_util::{FutureExt, stream};
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 
+use super::queueing::FoldTurn;
+use super::run_task::Folding;
 use super::tests::{FOLDED, Rig, STOPPED, agent, chat_order, echo, end};
-use crate::agent::{AgentRef, Isolation};
+use crate::agent::{AgentRef, Inbox, Isolation, Steered};
 use crate::error::ErrorCode;
-use crate::run::{Event, FinishReason, Outcome, QueueMode, RunError};
+use crate::ids::WireId;
+use crate::run::{AbortCause, Event, FinishReason, Message, Outcome, QueueMode, Role, RunError};
+use crate::session::Fault;
 
 /// What an agent does next.
 #[derive(Clone, Copy, Debug)]
@@ -148,4 +155,87 @@ proptest! {
         let isolation = if is_isolated { Isolation::Task } else { Isolation::Inline };
         runtime.block_on(check(isolation, acts, fails));
     }
+}
+
+/// Says `one`, takes a message, and then does what it is told.
+fn takes_then<F>(isolation: Isolation, then: impl Fn() -> F + Send + Sync + 'static) -> AgentRef
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let then = Arc::new(then);
+    agent(isolation, move |_turn, context| {
+        let (then, mut inbox) = (Arc::clone(&then), context.inbox);
+        let word = stream::iter([Ok(Event::Text("one".to_owned()))]);
+        let taking = async move {
+            while inbox.try_take().is_none() {
+                yield_now().await;
+            }
+            then().await;
+            std::future::pending().await
+        };
+        Box::pin(stream::StreamExt::chain(word, stream::once(taking)))
+    })
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_as_it_takes_a_message_has_it_behind_what_it_said() {
+    let rig = Rig::new();
+    let stopped = Arc::new(OnceLock::new());
+    let (handle, run) = (rig.handle.clone(), Arc::clone(&stopped));
+    let taking = takes_then(Isolation::Task, move || {
+        let (handle, run) = (handle.clone(), Arc::clone(&run));
+        async move {
+            handle.cancel(*run.get().unwrap(), AbortCause::Rpc).await;
+        }
+    });
+    let order = chat_order(&rig, "a", &taking, QueueMode::Steer);
+    stopped.set(order.info.run_id).unwrap();
+    let first = rig.submit(order).await;
+    let steered = rig
+        .submit(chat_order(&rig, "b", &taking, QueueMode::Steer))
+        .await;
+    let aborted = Outcome::Aborted(AbortCause::Rpc);
+    assert_eq!(end(&first).await.outcome, aborted);
+    assert_eq!(end(&steered).await.outcome, FOLDED);
+    let texts = rig.texts("s").await;
+    assert_eq!(texts, ["U:ask a", "A:one (stop)", "U:ask b"]);
+}
+
+#[tokio::test]
+async fn a_part_that_cannot_be_stored_fails_its_run_and_nothing_looks_complete() {
+    let rig = Rig::new();
+    let taking = takes_then(Isolation::Inline, || async {});
+    let first = rig
+        .submit(chat_order(&rig, "a", &taking, QueueMode::Steer))
+        .await;
+    let steered = rig
+        .submit(chat_order(&rig, "b", &taking, QueueMode::Steer))
+        .await;
+    rig.ledger.fail_writes(Some(Fault::DiskFull));
+    for log in [&first, &steered] {
+        match &end(log).await.outcome {
+            Outcome::Error(error) => assert_eq!(error.code, ErrorCode::StoreFailed),
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.ledger.fail_writes(None);
+    assert_eq!(rig.texts("s").await, ["U:ask a"]);
+}
+
+#[tokio::test]
+async fn a_message_that_was_taken_waits_until_it_may_be_stored_even_when_it_is_stopped() {
+    let (sender, mut inbox) = Inbox::new();
+    let message = Message::text(Role::User, "b".to_owned());
+    let (steered, offer) = Steered::new(WireId::parse("b").unwrap(), message);
+    sender.try_send(steered).unwrap();
+    let taken = inbox.taken().unwrap();
+    assert!(inbox.try_take().is_some());
+    let (turn, _ahead) = FoldTurn::after(None);
+    let mut folding = Folding::Steered(Some((offer, turn)));
+    assert!(folding.come().now_or_never().is_none());
+    let mut placed = pin!(taken.place(1));
+    assert!(placed.as_mut().now_or_never().is_none());
+    assert!(folding.come().now_or_never().is_some());
+    drop(folding);
+    assert!(placed.now_or_never().is_some());
 }

@@ -92,7 +92,7 @@ fn sleeps_through_cancel(isolation: Isolation) -> AgentRef {
 
 pub(super) struct Rig {
     pub(super) handle: SchedulerHandle,
-    ledger: Arc<MemoryLedger>,
+    pub(super) ledger: Arc<MemoryLedger>,
     logs: Arc<Logs>,
     metrics: Arc<Metrics>,
     drain: Drain,
@@ -911,29 +911,33 @@ async fn a_recovered_run_starts_without_being_accepted_again() {
     );
 }
 
-/// Takes the messages that are steered to it, says `half`, and then nothing until it is cancelled.
-fn takes_and_waits() -> AgentRef {
-    agent(Isolation::Inline, |_turn, mut context| {
-        Box::pin(
-            stream::once(async move {
-                while context.inbox.try_take().is_none() {
-                    tokio::task::yield_now().await;
-                }
-                context.inbox.stored().await;
-                Ok(Event::Text("half".to_owned()))
-            })
-            .chain(stream::pending()),
-        )
+/// Takes a message that is steered to it, says `half` before or after that, and then nothing until
+/// it is cancelled.
+fn takes_and_waits(says_first: bool) -> AgentRef {
+    agent(Isolation::Inline, move |_turn, mut context| {
+        let half = || Ok(Event::Text("half".to_owned()));
+        let before = stream::iter(says_first.then(half));
+        let behind = stream::once(async move {
+            while context.inbox.try_take().is_none() {
+                tokio::task::yield_now().await;
+            }
+            context.inbox.stored().await;
+            half()
+        });
+        let behind = behind.filter(move |_half| std::future::ready(!says_first));
+        Box::pin(before.chain(behind).chain(stream::pending()))
     })
 }
 
-#[tokio::test]
-async fn a_run_that_is_started_over_answers_all_it_had_been_asked_once() {
+/// Starts a run over that took a message before the process died. Returns what the second life
+/// says and the transcript, behind the first turn.
+async fn started_over(says_first: bool) -> (String, Vec<String>) {
     let rig = Rig::new();
     let mut told = rig.order("told", "s", &echo());
     told.chat = None;
     end(&rig.submit(told).await).await;
-    let order = chat_order(&rig, "a", &takes_and_waits(), QueueMode::Steer);
+    let agent = takes_and_waits(says_first);
+    let order = chat_order(&rig, "a", &agent, QueueMode::Steer);
     let info = Arc::clone(&order.info);
     let first = rig.submit(order).await;
     let steered = rig
@@ -959,24 +963,31 @@ async fn a_run_that_is_started_over_answers_all_it_had_been_asked_once() {
     order.log = Arc::clone(&log);
     again.handle.submit(order).await.unwrap();
     assert_eq!(end(&log).await.outcome, STOPPED);
-    assert_eq!(log.text(), "ask told|ask told|ask a\n\nask b");
-    let said = format!("A:{} (stop)", log.text());
-    assert_eq!(
-        again.texts("s").await,
-        [
-            "U:ask told",
-            "A:ask told (stop)",
-            "U:ask a",
-            "U:ask b",
-            &said
-        ]
-    );
+    let texts = again.texts("s").await;
     // The first life can write nothing any more.
     rig.handle
         .cancel(first.info().run_id, AbortCause::Rpc)
         .await;
     end(&first).await;
-    assert_eq!(again.texts("s").await.len(), 5);
+    assert_eq!(again.texts("s").await, texts);
     let run = ledger.find_run(first.info().wire_id.clone()).await.unwrap();
     assert_eq!(run.unwrap().terminal.unwrap().outcome, STOPPED);
+    assert_eq!(texts[..2], ["U:ask told", "A:ask told (stop)"]);
+    (log.text(), texts[2..].to_vec())
+}
+
+#[tokio::test]
+async fn a_run_that_is_started_over_answers_all_it_had_been_asked_once() {
+    let (said, texts) = started_over(false).await;
+    assert_eq!(said, "ask told|ask told|ask a\n\nask b");
+    let said = format!("A:{said} (stop)");
+    assert_eq!(texts, ["U:ask a", "U:ask b", &said]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_started_over_does_not_answer_again_what_it_had_answered() {
+    let (said, texts) = started_over(true).await;
+    assert_eq!(said, "ask told|ask told|ask a|half|ask b");
+    let said = format!("A:{said} (stop)");
+    assert_eq!(texts, ["U:ask a", "A:half (stop)", "U:ask b", &said]);
 }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use crate::run::{Outcome, Terminal};
 
 use super::ledger::{
-    EntryRange, IDEMPOTENCY_INTERRUPTED_KEPT_MS, IDEMPOTENCY_KEPT_MS, Lease, LedgerError, Retention,
+    EntryRange, IDEMPOTENCY_INTERRUPTED_KEPT_MS, IDEMPOTENCY_KEPT_MS, Lease, LedgerError,
+    Retention, SessionQuery, SessionRecord,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -69,6 +70,25 @@ pub(super) fn oldest_kept_ms(limits: &Retention, now_ms: u64) -> u64 {
         return 0;
     }
     now_ms.saturating_sub(u64::from(limits.days).saturating_mul(DAY_MS))
+}
+
+impl SessionQuery {
+    /// Whether a session is among those that are asked for, whatever page.
+    pub fn matches(&self, record: &SessionRecord) -> bool {
+        let is_set = |setting| record.settings.get(setting) == Some(&Value::Bool(true));
+        let agent = self.agent.as_ref();
+        let label = self.label.as_deref();
+        let since = self.updated_since_ms;
+        agent.is_none_or(|agent| record.agent == *agent)
+            && label.is_none_or(|label| record.label.as_deref() == Some(label))
+            && self.archived.is_none_or(|is| is == is_set("archived"))
+            && self.pinned.is_none_or(|is| is == is_set("pinned"))
+            && since.is_none_or(|since| record.updated_at_ms >= since)
+            && self.search.as_deref().is_none_or(|text| {
+                let id = record.session_id.to_string();
+                Needle::new(text).is_in(record.key.as_str(), record.label.as_deref(), &id)
+            })
+    }
 }
 
 /// A lower-cased text to look for in what names a session.

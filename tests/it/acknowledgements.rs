@@ -39,13 +39,20 @@ fn at(frames: &[(Instant, Value)], is_it: impl Fn(&Value) -> bool) -> Instant {
     found.unwrap_or_else(|| panic!("not among {frames:?}")).0
 }
 
+/// Whether a frame tells that a run is over, in whatever words.
 fn is_terminal(frame: &Value) -> bool {
     let payload = &frame["payload"];
     match frame["event"].as_str() {
+        Some("sessions.changed") => payload["phase"] == "end",
+        Some("session.message") => payload["message"]["role"] == "assistant",
         Some("chat") => ["final", "aborted", "error"].contains(&payload["state"].as_str().unwrap()),
         Some("agent") => payload["data"]["phase"] == "end",
         _ => false,
     }
+}
+
+fn is_end_of(frame: &Value, run: &str) -> bool {
+    is_terminal(frame) && frame["payload"]["runId"] == *run
 }
 
 fn is_chat_end(frame: &Value) -> bool {
@@ -53,12 +60,12 @@ fn is_chat_end(frame: &Value) -> bool {
 }
 
 /// Asks, and says how long after the acknowledgement the first frame came that ends the run.
-async fn lead(ws: &mut Ws, key: &str) -> Duration {
-    let params = json!({"sessionKey": "main", "message": "hello", "idempotencyKey": key});
+async fn lead(ws: &mut Ws, key: &str, message: &str) -> Duration {
+    let params = json!({"sessionKey": "main", "message": message, "idempotencyKey": key});
     let id = ws.ask("chat.send", params).await;
-    let frames = frames(ws, is_chat_end).await;
+    let frames = frames(ws, |frame| is_chat_end(frame) && is_end_of(frame, key)).await;
     let acknowledged = at(&frames, |frame| frame["id"] == *id);
-    let ended = at(&frames, is_terminal);
+    let ended = at(&frames, |frame| is_end_of(frame, key));
     assert!(acknowledged < ended, "{frames:?}");
     ended - acknowledged
 }
@@ -87,10 +94,23 @@ async fn an_interface_hears_of_an_instant_end_well_behind_the_acknowledgement() 
         } else {
             device.enter(rig.addr, &[], client(id, mode)).await.0
         };
-        for n in 0..10 {
-            let lead = lead(&mut ws, &format!("{mode}-{n}")).await;
-            assert!(lead >= LEAD, "{mode}: {lead:?}");
+        ws.done("sessions.subscribe", json!({})).await;
+        for (n, message) in ["hello", "/queue", "hello", "/compact", "/help"]
+            .iter()
+            .cycle()
+            .take(10)
+            .enumerate()
+        {
+            let lead = lead(&mut ws, &format!("{mode}-{n}"), message).await;
+            assert!(lead >= LEAD, "{mode} {message}: {lead:?}");
         }
+        let key = format!("{mode}-s");
+        let params = json!({"key": "main", "message": "hello", "idempotencyKey": key});
+        let id = ws.ask("sessions.send", params).await;
+        let frames = frames(&mut ws, is_chat_end).await;
+        let ended = at(&frames, |frame| is_end_of(frame, &key));
+        let lead = ended - at(&frames, |frame| frame["id"] == *id);
+        assert!(lead >= LEAD, "{mode}: {lead:?}");
     }
 }
 
@@ -126,7 +146,7 @@ async fn other_clients_wait_for_nothing() {
         let mut ws = Ws::connect(rig.addr, client(id, mode)).await;
         let mut best = Duration::MAX;
         for n in 0..30 {
-            best = best.min(lead(&mut ws, &format!("{mode}-{n}")).await);
+            best = best.min(lead(&mut ws, &format!("{mode}-{n}"), "hello").await);
         }
         assert!(best < LEAD, "{mode}: {best:?}");
     }
@@ -157,9 +177,9 @@ async fn answers_about_an_end_come_behind_it() {
     for n in 0..40 {
         let key = format!("b{n}");
         let session = format!("s{n}");
-        let params = json!({"sessionKey": session, "message": "hello", "idempotencyKey": key});
+        let params = json!({"sessionKey": &session, "message": "hello", "idempotencyKey": key});
         asked.push(ws.ask("chat.send", params).await);
-        asked.push(ws.ask("health", json!({})).await);
+        asked.push(ws.ask("chat.history", json!({"sessionKey": session})).await);
     }
     let mut ends = 0;
     while !asked.is_empty() || ends < 40 {

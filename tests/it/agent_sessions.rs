@@ -230,3 +230,32 @@ async fn a_session_that_cannot_be_or_is_not_there_is_refused() {
     let second = told(&native, &mut puppet, "r2", &expected).await;
     assert_eq!(second.before, ["say r1"]);
 }
+
+#[tokio::test]
+async fn a_reset_of_a_session_that_is_not_the_expected_one_resets_nothing() {
+    let (served, mut puppet) = moved(json!({})).await;
+    let native = served.native().await;
+    let first = told(&native, &mut puppet, "r1", &json!({"agentId": "main"})).await;
+    let unknown = "01890000-0000-7000-8000-000000000000";
+    for (run, expected) in [("bad0", unknown), ("bad1", "no id at all")] {
+        let chosen = json!({"sessionKey": "main", "expectedExistingSessionId": expected});
+        native.refused("agent", call(run, "/new hi", &chosen)).await;
+    }
+    assert!(puppet.is_idle());
+    // A blank member means nothing, and the right one lets the reset through.
+    let blank = json!({"sessionKey": "main", "expectedExistingSessionId": " "});
+    let second = told(&native, &mut puppet, "r2", &blank).await;
+    assert_eq!(second.before, ["say r1"]);
+    let expected = json!({"sessionKey": "main", "expectedExistingSessionId": first.session_id});
+    let answer = native.call_final("agent", call("r3", "/reset hi", &expected));
+    let answered = async {
+        let run = puppet.next().await;
+        assert_eq!(
+            (run.turn.turn.text(), run.turn.session.iter().count()),
+            ("hi".to_owned(), 0)
+        );
+        run.ends().await;
+    };
+    let (answer, ()) = tokio::join!(answer, answered);
+    assert_eq!(answer["status"], "ok", "{answer}");
+}

@@ -207,6 +207,8 @@ async fn routes_win_over_files_and_nothing_leads_out_of_the_folder() {
     for path in [
         "/metrics",
         "/v1/other.js",
+        "/v1%2fother.js",
+        "/%761/other.js",
         "/v1",
         "/api/users",
         "/health/x",

@@ -36,7 +36,14 @@ async fn what_clients_ask_is_answered_by_the_gateway_and_not_by_the_agent() {
     let (served, mut puppet) = moved(json!({})).await;
     let mut native = served.native().await;
     for (n, (command, expected)) in [
-        ("/status", "compatible with OpenClaw 2026.9.6"),
+        (
+            "/status",
+            concat!(
+                "clawport ",
+                env!("CARGO_PKG_VERSION"),
+                ", compatible with OpenClaw 2026.9.6"
+            ),
+        ),
         ("/STATUS", "Queue: steer, 0 active, 0 waiting"),
         ("/help", "/whoami"),
         ("/commands", "Not available on this gateway: /goal"),

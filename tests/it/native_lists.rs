@@ -108,7 +108,28 @@ async fn sessions_whose_runs_are_active_are_listed_by_themselves() {
     let mut native = served.native().await;
     native.send("busy", "r1", "hello").await;
     let run = puppet.next().await;
-    check(&native, json!({"activeOnly": true}), &["agent:main:busy"]).await;
+    let busy = "agent:main:busy";
+    let patch = json!({"key": "busy", "pinned": true, "label": "work"});
+    native.call("sessions.patch", patch).await;
+    for (filter, expected) in [
+        (json!({}), &[busy][..]),
+        (
+            json!({"pinned": true, "archived": false, "label": "work"}),
+            &[busy],
+        ),
+        (
+            json!({"search": "BUS", "agentId": "main", "activeMinutes": 5}),
+            &[busy],
+        ),
+        (json!({"pinned": false}), &[]),
+        (json!({"archived": true}), &[]),
+        (json!({"label": "play"}), &[]),
+        (json!({"search": "idle"}), &[]),
+    ] {
+        let mut asked = filter;
+        asked["activeOnly"] = true.into();
+        check(&native, asked, expected).await;
+    }
     run.says("done").await;
     run.ends().await;
     native.end("r1").await;
@@ -163,6 +184,26 @@ async fn messages_are_found_by_what_they_say() {
         (
             json!({"query": "lighthouse", "sessionKeys": [one]}),
             &[one, one],
+        ),
+        (
+            json!({"query": "lighthouse", "sessionKeys": ["one", "agent:main:gone", "a\u{1}"]}),
+            &[one, one],
+        ),
+        (
+            json!({"query": "lighthouse", "sessionKeys": [beta], "agentId": "main"}),
+            &[],
+        ),
+        (
+            json!({"query": "lighthouse", "sessionKeys": [one], "scope": {"activeOnly": true}}),
+            &[],
+        ),
+        (
+            json!({"query": "lighthouse", "scope": {"search": "ON"}}),
+            &[one, one],
+        ),
+        (
+            json!({"query": "lighthouse", "agentId": "main", "scope": {"agentId": "beta"}}),
+            &[],
         ),
         (
             json!({"query": "lighthouse", "scope": {"archived": true}}),

@@ -49,6 +49,8 @@ async fn hello_tells_what_is_served_and_what_the_peer_may_do() {
     assert_eq!(hello["policy"]["maxPayload"], 26_214_400);
     assert_eq!(hello["policy"]["maxBufferedBytes"], 52_428_800);
     assert_eq!(hello["policy"]["tickIntervalMs"], 30_000);
+    let capabilities = &hello["features"]["capabilities"];
+    assert_eq!(*capabilities, json!(["published-model-catalog"]));
     let snapshot = &hello["snapshot"];
     assert_eq!(
         snapshot["sessionDefaults"]["mainSessionKey"],

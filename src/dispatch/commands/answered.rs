@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::events::Log;
 use crate::session::IdempotencyScope;
 
-/// Commands that are remembered; beyond that the memory starts over.
+/// Commands that are remembered. Beyond that those that were answered are forgotten; when none
+/// was, no other command is taken.
 const ANSWERED_MAX: usize = 256;
 
 /// Who asked for which operation, and the key that was used.
@@ -34,6 +35,8 @@ pub(super) enum Seen {
     Answered(Arc<Log>),
     /// It was used for something else.
     Conflict,
+    /// Too many commands are being carried out.
+    Full,
 }
 
 /// A key whose command is being carried out; it is free again when this is dropped before there is
@@ -57,7 +60,10 @@ impl Answered {
             };
         }
         if all.len() >= ANSWERED_MAX {
-            all.clear();
+            all.retain(|_key, given| given.log.is_none());
+        }
+        if all.len() >= ANSWERED_MAX {
+            return Seen::Full;
         }
         let given = Given {
             fingerprint: scope.fingerprint,
@@ -108,7 +114,12 @@ fn key_of(scope: &IdempotencyScope) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::events::LogLimits;
+    use crate::ids::{AgentId, RunId, SessionKey, WireId};
+    use crate::run::{Front, OnDisconnect, Owner, RunInfo, Storage};
 
     fn scope(key: &str, input: u8) -> IdempotencyScope {
         IdempotencyScope {
@@ -117,6 +128,26 @@ mod tests {
             key: key.into(),
             fingerprint: [input; 32],
         }
+    }
+
+    fn log() -> Arc<Log> {
+        let info = RunInfo {
+            run_id: RunId::from_uuid(Uuid::nil()),
+            wire_id: WireId::parse("r").unwrap(),
+            session: SessionKey::from_canonical("agent:main:main"),
+            agent: AgentId::parse("main").unwrap(),
+            owner: Owner {
+                credential: "token".into(),
+                party: "p".into(),
+                device: None,
+                connection: None,
+            },
+            front: Front::NativeChat,
+            storage: Storage::Ephemeral,
+            on_disconnect: OnDisconnect::Continue,
+            accepted_at_ms: 0,
+        };
+        Log::new(Arc::new(info), LogLimits::default())
     }
 
     #[test]
@@ -134,12 +165,25 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
+    fn the_memory_is_bounded_and_keeps_what_is_under_way() {
         let all = Answered::default();
-        let reserved: Vec<_> = (0..=ANSWERED_MAX)
-            .map(|n| all.begin(&scope(&n.to_string(), 1)))
-            .collect();
-        assert!(reserved.iter().all(|seen| matches!(seen, Seen::New(_))));
-        assert_eq!(all.lock().len(), 1);
+        let begin = |n: usize| all.begin(&scope(&n.to_string(), 1));
+        let mut under_way: Vec<_> = (0..ANSWERED_MAX).map(begin).collect();
+        assert!(matches!(begin(ANSWERED_MAX), Seen::Full));
+        assert!(matches!(begin(0), Seen::InFlight));
+        let Some(Seen::New(reserved)) = under_way.pop() else {
+            panic!("every key was new");
+        };
+        reserved.answered(&log());
+        let last = ANSWERED_MAX - 1;
+        assert!(matches!(begin(last), Seen::Answered(_)));
+        let next = begin(ANSWERED_MAX);
+        assert!(matches!(next, Seen::New(_)));
+        assert!(
+            matches!(begin(last), Seen::Full),
+            "the answered one is forgotten"
+        );
+        assert!(matches!(begin(0), Seen::InFlight));
+        assert_eq!(all.lock().len(), ANSWERED_MAX);
     }
 }

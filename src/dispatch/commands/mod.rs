@@ -28,6 +28,7 @@ use crate::run::{
 use crate::session::{IdempotencyScope, NewEntry, SessionPatch};
 
 use super::resolve::owner;
+use super::runs::RETRY_AFTER_FULL;
 use super::sessions::of_transcript;
 use super::views::AgentEntry;
 use super::{
@@ -88,6 +89,12 @@ impl Dispatch {
             }
             Seen::Answered(log) => return Ok(again(&log)),
             Seen::Conflict => return Err(DispatchError::KeyReused),
+            Seen::Full => {
+                return Err(DispatchError::Overloaded {
+                    what: "the list of commands under way",
+                    retry_after: RETRY_AFTER_FULL,
+                });
+            }
         };
         if let Some(expected) = given.expected_session_id {
             let session = self.parts.ledger.session(given.session.clone()).await?;

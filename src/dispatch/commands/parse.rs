@@ -43,22 +43,28 @@ impl Asked<'_> {
 }
 
 impl ForAgent {
-    /// Takes the command in front of a message away.
-    pub(in crate::dispatch) fn new(message: &str, asked: Option<Asked<'_>>) -> Self {
-        let action = asked.map(|asked| (asked.command.action, asked.rest));
-        let (text, reset, steer) = match action {
-            Some((Action::New, rest)) => (rest, Some(ChangeReason::New), None),
-            Some((Action::Reset, rest)) => (rest, Some(ChangeReason::Reset), None),
-            Some((Action::Steer, rest)) => (rest, None, Some(QueueMode::Steer)),
-            Some((Action::Stop | Action::Answer(_) | Action::Unavailable(_), _)) | None => {
-                (message, None, None)
-            }
-        };
+    /// A message without a command in front of it.
+    pub(in crate::dispatch) const fn plain(text: String) -> Self {
         Self {
-            text: text.to_owned(),
+            text,
+            reset: None,
+            steer: None,
+        }
+    }
+
+    /// What follows a command that is for the agent; `None` for another command.
+    pub(in crate::dispatch) fn behind(asked: Asked<'_>) -> Option<Self> {
+        let (reset, steer) = match asked.command.action {
+            Action::New => (Some(ChangeReason::New), None),
+            Action::Reset => (Some(ChangeReason::Reset), None),
+            Action::Steer => (None, Some(QueueMode::Steer)),
+            Action::Stop | Action::Answer(_) | Action::Unavailable(_) => return None,
+        };
+        Some(Self {
+            text: asked.rest.to_owned(),
             reset,
             steer,
-        }
+        })
     }
 }
 
@@ -82,13 +88,12 @@ pub(in crate::dispatch) fn find(message: &str) -> Option<Asked<'_>> {
     (!is_message).then_some(Asked { command, rest })
 }
 
-/// Whether the message only wants the session's runs to stop.
-pub(in crate::dispatch) fn is_stop(message: &str) -> bool {
+/// Whether the message, in which this command was found, only wants the session's runs to stop.
+pub(in crate::dispatch) fn is_stop(message: &str, asked: Option<Asked<'_>>) -> bool {
     let word = message.trim();
-    let is_word = STOP_WORDS
-        .iter()
-        .any(|stop| stop.eq_ignore_ascii_case(word));
-    is_word || find(message).is_some_and(|asked| asked.command.action == Action::Stop)
+    let mut words = STOP_WORDS.iter();
+    words.any(|stop| stop.eq_ignore_ascii_case(word))
+        || asked.is_some_and(|asked| asked.command.action == Action::Stop)
 }
 
 #[cfg(test)]
@@ -137,7 +142,7 @@ mod tests {
             ("/status", false),
             ("", false),
         ] {
-            assert_eq!(is_stop(message), expected, "{message:?}");
+            assert_eq!(is_stop(message, find(message)), expected, "{message:?}");
         }
     }
 
@@ -168,7 +173,8 @@ mod tests {
             ("/steer /new", "/new", None, true),
             ("/nonsense ", "/nonsense ", None, false),
         ] {
-            let found = ForAgent::new(message, find(message));
+            let found = find(message).and_then(ForAgent::behind);
+            let found = found.unwrap_or_else(|| ForAgent::plain(message.to_owned()));
             let expected = ForAgent {
                 text: text.to_owned(),
                 reset,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::dispatch::settings::allowed;
 use crate::dispatch::{Dispatch, DispatchError};
-use crate::session::SessionPatch;
+use crate::session::{SessionPatch, SessionRecord};
 
 use super::{Asking, table::Command};
 
@@ -116,14 +116,14 @@ impl Dispatch {
             return Ok("Only the model of this session can be set here.".to_owned());
         }
         let Some(wanted) = wanted.filter(|word| !word.eq_ignore_ascii_case("status")) else {
-            return self.model_line(asking).await;
+            return self.say_model(asking).await;
         };
         if wanted.eq_ignore_ascii_case("list") {
             return Ok(self.list_models(""));
         }
         if wanted.eq_ignore_ascii_case("default") {
             self.set(asking, "model", Value::Null).await?;
-            return self.model_line(asking).await;
+            return self.say_model(asking).await;
         }
         let Some(model) = allowed(wanted, &asking.agent.id, &*self.parts.agents) else {
             return Ok(format!(
@@ -136,15 +136,19 @@ impl Dispatch {
     }
 
     /// Which model answers in this session, in one line.
-    pub(super) async fn model_line(&self, asking: &Asking<'_>) -> Result<String, DispatchError> {
-        let settings = self.settings_of(asking.session).await?;
-        let own = settings.get("model").and_then(Value::as_str);
+    pub(super) fn model_line(&self, asking: &Asking<'_>, record: Option<&SessionRecord>) -> String {
+        let own = record.and_then(|record| self.model_of(&record.settings, &asking.agent.id));
         let first = asking.agent.models.first();
-        Ok(match (own, first) {
+        match (own, first) {
             (Some(own), _) => format!("Model: {own} (set for this session)"),
             (None, Some(first)) => format!("Model: {}/{}", first.provider, first.model),
             (None, None) => "Model: chosen by the agent".to_owned(),
-        })
+        }
+    }
+
+    async fn say_model(&self, asking: &Asking<'_>) -> Result<String, DispatchError> {
+        let record = self.parts.ledger.session(asking.session.clone()).await?;
+        Ok(self.model_line(asking, record.as_ref()))
     }
 
     /// Says what the session is called, or names it.

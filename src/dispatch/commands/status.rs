@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::dispatch::compact::{self, Snapshot};
-use crate::dispatch::settings::allowed;
+use crate::dispatch::settings::queue_mode_of;
 use crate::dispatch::{Dispatch, DispatchError};
-use crate::run::{Compactions, Message, ModelRef, QueueMode, Role};
+use crate::run::{Compactions, Message, ModelRef, Role};
 use crate::session::SessionRecord;
 use crate::version::{COMPATIBILITY_LEVEL, OWN_VERSION};
 
@@ -41,13 +41,15 @@ impl Dispatch {
             None => "no transcript yet".to_owned(),
         };
         let (active, waiting) = self.runs_of(asking);
-        let mode = self.queue_mode(asking).await?;
+        let own = record.as_ref();
+        let own = own.and_then(|record| queue_mode_of(&record.settings));
+        let mode = self.queue_mode(own, asking.queue_mode_default);
         let lines = [
             format!("clawport {OWN_VERSION}, compatible with OpenClaw {COMPATIBILITY_LEVEL}"),
             format!("Up for {}", spoken(self.started.elapsed())),
             format!("Session: {} ({transcript})", asking.session),
             format!("Agent: {}", asking.agent.id),
-            self.model_line(asking).await?,
+            self.model_line(asking, record.as_ref()),
             self.context_line(asking, record.as_ref()),
             match &record {
                 Some(SessionRecord { usage, .. }) => {
@@ -126,9 +128,7 @@ impl Dispatch {
     /// Tokens the model of the session takes in, if that is configured.
     fn window(&self, asking: &Asking<'_>, record: Option<&SessionRecord>) -> Option<u64> {
         let agents = &*self.parts.agents;
-        let own = record.and_then(|record| record.settings.get("model"));
-        let own = own.and_then(Value::as_str);
-        let own = own.and_then(|model| allowed(model, &asking.agent.id, agents));
+        let own = record.and_then(|record| self.model_of(&record.settings, &asking.agent.id));
         let first = asking.agent.models.first();
         let is_used = |model: &ModelRef| match &own {
             Some(own) => model.is_called(own),
@@ -145,16 +145,6 @@ impl Dispatch {
         let (active, waiting): (Vec<_>, Vec<_>) =
             all.partition(|log| log.started_at_ms().is_some());
         (active.len(), waiting.len())
-    }
-
-    async fn queue_mode(&self, asking: &Asking<'_>) -> Result<QueueMode, DispatchError> {
-        let settings = self.settings_of(asking.session).await?;
-        let own = settings.get("queueMode").and_then(Value::as_str);
-        Ok(own
-            .and_then(QueueMode::parse)
-            .or(self.parts.queue.mode)
-            .or(asking.queue_mode_default)
-            .unwrap_or(QueueMode::Followup))
     }
 }
 

@@ -121,15 +121,6 @@ const fn status(
     command(CommandGroup::Status, aliases, action, description)
 }
 
-const fn option(
-    aliases: &'static [&'static str],
-    answer: Answer,
-    description: &'static str,
-) -> Command {
-    let action = Action::Answer(answer);
-    command(CommandGroup::Options, aliases, action, description)
-}
-
 const fn unavailable(aliases: &'static [&'static str], why: &'static str) -> Command {
     command(CommandGroup::Status, aliases, Action::Unavailable(why), "")
 }
@@ -158,7 +149,8 @@ impl Command {
         description: &'static str,
         choices: &'static [&'static str],
     ) -> Self {
-        option(aliases, Answer::Setting(setting), description).with(
+        let action = Action::Answer(Answer::Setting(setting));
+        command(CommandGroup::Options, aliases, action, description).with(
             "value",
             "The value; nothing asks which it is",
             choices,
@@ -243,9 +235,10 @@ pub(super) const TABLE: &[Command] = &[
         "Hand a message to the agent while it works.",
     )
     .with("message", "The message", &[]),
-    option(
+    command(
+        CommandGroup::Options,
         &["/model"],
-        Answer::Model,
+        Action::Answer(Answer::Model),
         "Say or set the model of this session.",
     )
     .with(

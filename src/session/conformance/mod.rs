@@ -276,6 +276,12 @@ pub(super) fn accepted(begun: Result<Begun, LedgerError>) -> Accepted {
     }
 }
 
+/// Run 1 of session `a`, which holds its slot, and run 2, which waits behind it.
+pub(super) async fn one_runs_and_one_waits(ledger: &dyn Ledger, first: &str, second: &str) {
+    accepted(ledger.begin_run(begin(ledger, 1, "a", first)).await);
+    accepted(ledger.begin_run(queue(ledger, 2, "a", second)).await);
+}
+
 /// The newest entries of a session's transcript.
 pub(super) async fn transcript(ledger: &dyn Ledger, name: &str) -> Vec<Entry> {
     let range = EntryRange::Newest {

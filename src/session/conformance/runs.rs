@@ -123,14 +123,7 @@ async fn the_input_of_a_waiting_run_is_placed_when_it_starts(bed: impl Bed) {
 
 async fn the_input_of_a_run_that_never_starts_is_kept_when_it_ends(bed: impl Bed) {
     let ledger = bed.ledger();
-    ledger
-        .begin_run(begin(&*ledger, 1, "a", "first"))
-        .await
-        .unwrap();
-    ledger
-        .begin_run(queue(&*ledger, 2, "a", "dropped"))
-        .await
-        .unwrap();
+    one_runs_and_one_waits(&*ledger, "first", "dropped").await;
     let mut dropped = end(&*ledger, 2, "a", &["partial"]);
     dropped.terminal = terminal(Outcome::Aborted(AbortCause::Dropped), 5_002);
     let appended = ledger.end_run(dropped).await.unwrap();
@@ -377,14 +370,7 @@ async fn open_runs_are_told_apart_by_session(bed: impl Bed) {
 
 async fn an_answer_can_be_appended_in_parts_while_its_run_is_active(bed: impl Bed) {
     let ledger = bed.ledger();
-    ledger
-        .begin_run(begin(&*ledger, 1, "a", "first"))
-        .await
-        .unwrap();
-    ledger
-        .begin_run(queue(&*ledger, 2, "a", "second"))
-        .await
-        .unwrap();
+    one_runs_and_one_waits(&*ledger, "first", "second").await;
     // A run that has not started has no answer.
     let none = ledger.append_answer(answer(&*ledger, 2, &["no"])).await;
     assert_eq!(none.unwrap(), []);
@@ -480,14 +466,7 @@ async fn an_older_lease_cannot_write(bed: impl Bed) {
     let ledger = bed.ledger();
     let old = ledger.lease();
     assert_eq!(old, Lease { epoch: 1 });
-    ledger
-        .begin_run(begin(&*ledger, 1, "a", "hello"))
-        .await
-        .unwrap();
-    ledger
-        .begin_run(queue(&*ledger, 2, "a", "later"))
-        .await
-        .unwrap();
+    one_runs_and_one_waits(&*ledger, "hello", "later").await;
     let bed = bed.reopen().await;
     let ledger = bed.ledger();
     assert_eq!(ledger.lease(), Lease { epoch: 2 });

@@ -181,14 +181,7 @@ async fn a_reset_makes_the_session(bed: impl Bed) {
 
 async fn a_run_that_ends_after_a_reset_only_keeps_its_outcome(bed: impl Bed) {
     let ledger = bed.ledger();
-    ledger
-        .begin_run(begin(&*ledger, 1, "a", "hello"))
-        .await
-        .unwrap();
-    ledger
-        .begin_run(queue(&*ledger, 2, "a", "later"))
-        .await
-        .unwrap();
+    one_runs_and_one_waits(&*ledger, "hello", "later").await;
     ledger
         .reset_session(target(&*ledger, "a", 3))
         .await
@@ -238,14 +231,7 @@ async fn a_waiting_run_starts_in_the_new_transcript(bed: impl Bed) {
 
 async fn a_deleted_session_is_gone_but_not_its_runs(bed: impl Bed) {
     let ledger = bed.ledger();
-    ledger
-        .begin_run(begin(&*ledger, 1, "a", "hello"))
-        .await
-        .unwrap();
-    ledger
-        .begin_run(queue(&*ledger, 2, "a", "later"))
-        .await
-        .unwrap();
+    one_runs_and_one_waits(&*ledger, "hello", "later").await;
     ledger
         .reset_session(target(&*ledger, "a", 3))
         .await

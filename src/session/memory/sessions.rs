@@ -11,7 +11,7 @@ use crate::session::ledger::{
     ENTRY_PAGE_BYTES_MAX, EntryPage, EntryRange, Lease, LedgerError, NewEntry, Retention,
     SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
 };
-use crate::session::rules::{Needle, merge_settings, oldest_kept_ms, positions};
+use crate::session::rules::{merge_settings, oldest_kept_ms, positions};
 
 use super::state::{Session, State, Stored, count};
 
@@ -26,9 +26,8 @@ impl State {
     }
 
     pub(super) fn list_sessions(&self, query: &SessionQuery) -> SessionPage {
-        let needle = query.search.as_deref().map(Needle::new);
         let mut found = self.newest_first();
-        found.retain(|session| matches(&session.record, query, needle.as_ref()));
+        found.retain(|session| query.matches(&session.record));
         let total = count(&found);
         let skip = usize::try_from(query.offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
@@ -212,29 +211,6 @@ impl State {
         sessions.sort_by_key(|session| Reverse((session.record.updated_at_ms, session.number)));
         sessions
     }
-}
-
-fn matches(record: &SessionRecord, query: &SessionQuery, needle: Option<&Needle>) -> bool {
-    let agent = query.agent.as_ref();
-    let label = query.label.as_deref();
-    agent.is_none_or(|agent| record.agent == *agent)
-        && label.is_none_or(|label| record.label.as_deref() == Some(label))
-        && query
-            .archived
-            .is_none_or(|is| is == is_set(record, "archived"))
-        && query.pinned.is_none_or(|is| is == is_set(record, "pinned"))
-        && query
-            .updated_since_ms
-            .is_none_or(|since| record.updated_at_ms >= since)
-        && needle.is_none_or(|needle| {
-            let id = record.session_id.to_string();
-            needle.is_in(record.key.as_str(), record.label.as_deref(), &id)
-        })
-}
-
-/// Whether a setting is `true`.
-fn is_set(record: &SessionRecord, setting: &str) -> bool {
-    record.settings.get(setting) == Some(&Value::Bool(true))
 }
 
 /// The first entries, until they have more bytes than a page may have.

@@ -16,7 +16,7 @@ use crate::protocol::events::session::{
     RunPhase, SessionMessage, SessionOperation, SessionsChanged,
 };
 use crate::protocol::row::SessionRow;
-use crate::run::{Entry, Outcome};
+use crate::run::{Entry, EntryBody, Outcome};
 use crate::shutdown::Phase;
 
 use super::event::{Audience, Event};
@@ -56,8 +56,13 @@ impl Change {
                 | ChangeReason::Delete
                 | ChangeReason::Compact,
             ) => true,
-            Self::Run(phase, _) => matches!(phase, RunPhase::End | RunPhase::Error),
+            Self::Run(..) => self.is_end(),
         }
+    }
+
+    /// Whether it is the end of a run.
+    const fn is_end(&self) -> bool {
+        matches!(self, Self::Run(RunPhase::End | RunPhase::Error, _))
     }
 }
 
@@ -217,10 +222,17 @@ async fn tell_message(native: &Native, session: &SessionKey, agent: &AgentId, en
     }
     let row = read_row(native, session, agent).await;
     let messages = SessionMessage::of(session, agent, entry, row.as_ref());
+    let answered = matches!(entry.body, EntryBody::Assistant { .. })
+        .then(|| entry.wire_id.clone())
+        .flatten();
     let events = messages.iter().filter_map(|message| {
         let encoded = encode(Kind::SessionMessage, message)?;
         let audience = Audience::Messages(session.clone());
-        Some(Event::new(Kind::SessionMessage, encoded, audience))
+        Some(match answered.clone() {
+            // Nobody waits for more of an answer than this.
+            Some(run) => Event::of_end(run, Kind::SessionMessage, encoded, audience),
+            None => Event::new(Kind::SessionMessage, encoded, audience),
+        })
     });
     native.feed.publish(events);
 }
@@ -238,11 +250,18 @@ async fn tell_change(native: &Native, session: &SessionKey, agent: &AgentId, cha
     let Some(row) = read_row(native, session, agent).await else {
         return;
     };
-    let changed = match change {
-        Change::Act(reason) => SessionsChanged::changed(reason.as_str(), row, ts),
-        Change::Run(phase, run) => SessionsChanged::run(phase, &run, row, ts),
+    let is_end = change.is_end();
+    let (changed, run) = match change {
+        Change::Act(reason) => (SessionsChanged::changed(reason.as_str(), row, ts), None),
+        Change::Run(phase, run) => (SessionsChanged::run(phase, &run, row, ts), Some(run)),
     };
-    native.publish(Kind::SessionsChanged, &changed, Audience::List);
+    let Some(encoded) = encode(Kind::SessionsChanged, &changed) else {
+        return;
+    };
+    native.feed.publish([match run.filter(|_run| is_end) {
+        Some(run) => Event::of_end(run, Kind::SessionsChanged, encoded, Audience::List),
+        None => Event::new(Kind::SessionsChanged, encoded, Audience::List),
+    }]);
 }
 
 /// The session as lists show it; none when it is not stored or cannot be read.

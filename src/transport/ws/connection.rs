@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::auth::{Admitted, AuthError, Head};
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, WireId};
 use crate::protocol::{
     AuthDecision, Challenge, Close, Connect, FRAME_BYTES_MAX, Gate, Machine, MachineConfig, Output,
     PREAUTH_FRAME_BYTES_MAX, PREAUTH_TOTAL_BYTES_MAX, Reply, Request, server_busy,
@@ -27,6 +27,7 @@ use crate::shutdown::Phase;
 use crate::transport::io_budget::InboundLimits;
 use crate::transport::listener::Place;
 
+use super::ends::Ends;
 use super::event::{Event, Sequel};
 use super::feed::Cursor;
 use super::handshake::{self, Peer};
@@ -117,8 +118,10 @@ pub(super) struct Open {
     cursor: Cursor<Event>,
     /// Events taken from the feed and not handed on yet.
     batch: VecDeque<Arc<Event>>,
-    /// Answers that wait behind the end of a run, which was acknowledged only just now.
-    late: VecDeque<Done>,
+    /// Ends that wait until the acknowledgement of their run was read.
+    ends: Ends,
+    /// Answers that wait behind such an end, and whose end it is.
+    late: VecDeque<(WireId, Reply)>,
     /// Whether the peer is so far behind that it loses what may be lost.
     is_shedding: bool,
     /// Whether it was told the goodbye; what has been answered still goes out.
@@ -232,9 +235,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 }
             }
             if !self.hand_on() && !self.finish_late() && !self.leave() {
+                self.ping_behind_answers();
                 return None;
             }
         }
+    }
+
+    /// Pings the peer behind acknowledgements that are in the outbox now, so that the ends of their
+    /// runs can wait for the pong.
+    fn ping_behind_answers(&mut self) {
+        let Stage::Open(open) = &mut self.stage else {
+            return;
+        };
+        if open.ends.is_empty() {
+            return;
+        }
+        if let Some(ping) = open.ends.next_ping() {
+            self.socket.ping(ping);
+            open.ends.note_ping(self.socket.outbox().position());
+        }
+        let outbox = self.socket.outbox();
+        open.ends
+            .handle_written(|position| outbox.has_written(position), Instant::now());
     }
 
     /// Sends an answer that waited behind the end of a run; whether there was one.
@@ -242,15 +264,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let Stage::Open(open) = &mut self.stage else {
             return false;
         };
-        if open.late.is_empty() || open.holds_end() {
+        let Some((_run, reply)) = open.next_late() else {
             return false;
-        }
-        let late = open.late.pop_front();
-        if open.late.is_empty() {
-            // An idle connection keeps no buffer.
-            open.late = VecDeque::new();
-        }
-        late.map(|done| self.finish_request(done)).is_some()
+        };
+        self.machine.handle_reply(reply);
+        true
     }
 
     /// Closes a connection that was told the goodbye, behind the answers there are by then; whether
@@ -262,6 +280,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             };
             if !open.is_leaving || !self.machine.is_open() {
                 return false;
+            }
+            for (_run, reply) in std::mem::take(&mut open.late) {
+                self.machine.handle_reply(reply);
             }
             let Some(done) = open.requests.next().now_or_never() else {
                 self.machine.close(Close::ServiceRestart);
@@ -350,7 +371,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     biased;
                     close = handle.asked() => Step::Asked(close),
                     () = timer.fired() => Step::Timer,
-                    done = open.requests.next(), if open.late.len() < LATE_MAX => Step::Done(done),
+                    done = open.requests.next(), if has_room && open.late.len() < LATE_MAX => {
+                        Step::Done(done)
+                    }
                     turn = socket.turn(may_read) => Step::Turn(turn),
                     step = news(&mut open.cursor, is_empty, has_room) => step,
                 }
@@ -360,23 +383,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     fn next_deadline(&mut self) -> Option<Instant> {
         let handshake = self.machine.poll_timeout().map(Instant::from_std);
-        let (keepalive, end) = match &mut self.stage {
+        let (keepalive, end) = match &self.stage {
             Stage::Handshake(_) => (None, None),
-            Stage::Open(open) => {
-                // Everything that was answered is in the outbox by now.
-                if let Some(ping) = open.requests.next_ping() {
-                    self.socket.ping(ping);
-                    open.requests.note_ping(self.socket.outbox().position());
-                }
-                let outbox = self.socket.outbox();
-                let end = open
-                    .requests
-                    .next_end(|position| outbox.has_written(position));
-                (Some(open.keepalive.deadline()), end)
-            }
+            Stage::Open(open) => (Some(open.keepalive.deadline()), open.ends.deadline()),
         };
-        let outbox = self.socket.outbox();
-        let stall = outbox.stall_deadline(self.native.config.write_timeout);
+        let timeout = self.native.config.write_timeout;
+        let stall = self.socket.outbox().stall_deadline(timeout);
         [handshake, keepalive, end, stall]
             .into_iter()
             .flatten()
@@ -409,7 +421,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let Stage::Open(open) = &mut self.stage else {
             return None;
         };
-        open.requests.handle_timeout(now);
+        open.ends.handle_timeout(now);
         let may_read = open.requests.has_room();
         match open.keepalive.handle_timeout(now, may_read) {
             keepalive::Action::None => {}
@@ -445,7 +457,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Incoming::Pong(payload) => {
                 if let Stage::Open(open) = &mut self.stage {
                     open.keepalive.handle_pong(payload);
-                    open.requests.handle_pong(payload);
+                    if let Some(position) = open.ends.handle_pong(payload) {
+                        open.keepalive.handle_later_pong(position);
+                    }
                 }
             }
             Incoming::Ended => return Some(End::Parted),
@@ -518,6 +532,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             follows: Vec::new(),
             cursor,
             batch: VecDeque::new(),
+            ends: Ends::default(),
             late: VecDeque::new(),
             is_shedding: false,
             is_leaving: false,
@@ -531,21 +546,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     fn finish_request(&mut self, done: Done) {
         // What happened before the answer was made is told before it.
         while self.hand_on() {}
-        if let Stage::Open(open) = &mut self.stage
-            && open.holds_end()
-            && !matches!(done.after, After::Attempted(_))
-        {
-            open.late.push_back(done);
-            return;
-        }
-        self.machine.handle_reply(done.reply);
         let Stage::Open(open) = &mut self.stage else {
             return;
         };
         match done.after {
-            After::Nothing => {}
-            After::Attempted(attempt) => open.settle(*attempt),
-            After::Close(close) => self.machine.close(close),
+            After::Nothing => {
+                if let Some(run) = open.held_end() {
+                    open.late.push_back((run, done.reply));
+                } else {
+                    self.machine.handle_reply(done.reply);
+                }
+            }
+            After::Attempted(attempt) => {
+                self.machine.handle_reply(done.reply);
+                open.settle(*attempt);
+            }
+            After::Close(close) => {
+                self.machine.handle_reply(done.reply);
+                self.machine.close(close);
+            }
         }
     }
 
@@ -609,7 +628,7 @@ impl Open {
             run.is_some_and(|run| self.requests.holds(run))
         };
         // What comes behind a held event waits too: the order of the feed is kept.
-        if self.batch.front().is_none_or(is_held) || self.holds_end() {
+        if self.batch.front().is_none_or(is_held) || self.held_end().is_some() {
             return None;
         }
         let event = self.batch.pop_front();
@@ -620,12 +639,30 @@ impl Open {
         event
     }
 
-    /// Whether the next event ends a run that was acknowledged only just now.
-    fn holds_end(&self) -> bool {
-        self.batch.front().is_some_and(|event| {
-            let run = event.run.as_ref().filter(|_| event.is_end());
-            run.is_some_and(|run| self.requests.holds_end(run))
-        })
+    /// The run the next event ends.
+    fn next_end(&self) -> Option<&WireId> {
+        let event = self.batch.front().filter(|event| event.is_end)?;
+        event.run.as_ref()
+    }
+
+    /// The same, when it was acknowledged only just now.
+    fn held_end(&self) -> Option<WireId> {
+        let run = self.next_end().filter(|run| self.ends.holds(run));
+        run.cloned()
+    }
+
+    /// Takes an answer out whose end has been handed on.
+    fn next_late(&mut self) -> Option<(WireId, Reply)> {
+        let (run, _reply) = self.late.front()?;
+        if self.next_end() == Some(run) {
+            return None;
+        }
+        let late = self.late.pop_front();
+        if self.late.is_empty() {
+            // An idle connection keeps no buffer.
+            self.late = VecDeque::new();
+        }
+        late
     }
 
     /// Sends an event, if this peer gets it; one that is lost because the peer is slow still takes
@@ -662,7 +699,7 @@ impl Open {
             }
             self.requests.release(&run);
             if attempt.is_running && self.peer.client.mode.is_interface() {
-                self.requests.hold_end(run);
+                self.ends.hold(run);
             }
         }
         if let Some(second) = attempt.second

@@ -45,6 +45,8 @@ pub(super) struct Event {
     projected: Option<Box<Projected>>,
     /// Whether a reader that is too slow loses it rather than its connection (§1.6).
     pub(super) is_droppable: bool,
+    /// Whether it tells that the run has ended.
+    pub(super) is_end: bool,
     /// What comes after it.
     pub(super) sequel: Sequel,
 }
@@ -70,7 +72,17 @@ impl Event {
             run: None,
             projected: None,
             is_droppable: kind.row().drop_if_slow,
+            is_end: false,
             sequel: Sequel::More,
+        }
+    }
+
+    /// An event that is not one of the run's own, and tells that the run has ended all the same.
+    pub(super) fn of_end(run: WireId, kind: Kind, encoded: EncodedEvent, to: Audience) -> Self {
+        Self {
+            run: Some(run),
+            is_end: true,
+            ..Self::new(kind, encoded, to)
         }
     }
 }
@@ -101,6 +113,7 @@ impl Event {
             audience,
             run: Some(info.wire_id.clone()),
             is_droppable: projected.droppable,
+            is_end: projected.kind == RunKind::Terminal,
             sequel,
             projected: Some(Box::new(projected)),
         }
@@ -116,12 +129,6 @@ impl Event {
                 Audience::Watchers(info.session.clone()),
             )
         }
-    }
-
-    /// Whether it says that a run has ended.
-    pub(super) fn is_end(&self) -> bool {
-        let projected = self.projected.as_ref();
-        projected.is_some_and(|it| it.kind == RunKind::Terminal)
     }
 
     /// Whether it is the step `status` of an answer.

@@ -102,6 +102,12 @@ impl Keepalive {
             self.awaited = None;
         }
     }
+
+    /// Takes the pong to another ping, which ended at `position`: a peer may answer the latest one
+    /// only (RFC 6455, 5.5.3).
+    pub(super) fn handle_later_pong(&mut self, position: u64) {
+        self.awaited = self.awaited.filter(|awaited| awaited.position > position);
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +136,24 @@ mod tests {
             keepalive.handle_written(|position| position <= 10, now);
             keepalive.handle_pong(&payload);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pong_to_a_later_ping_answers_this_one_too() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(INTERVAL, start);
+        ping(&mut keepalive, start + INTERVAL);
+        keepalive.handle_queued(10);
+        let written = start + INTERVAL;
+        keepalive.handle_written(|position| position <= 10, written);
+        keepalive.handle_later_pong(9);
+        let deadline = written + INTERVAL;
+        assert_eq!(keepalive.handle_timeout(deadline, true), Action::Dead);
+        keepalive.handle_later_pong(10);
+        assert!(matches!(
+            keepalive.handle_timeout(deadline, true),
+            Action::Ping(_)
+        ));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ mod connection;
 mod devices;
 #[doc(hidden)]
 pub mod echo;
+mod ends;
 mod event;
 mod feed;
 mod handshake;

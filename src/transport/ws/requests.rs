@@ -7,14 +7,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::ids::WireId;
 use crate::protocol::{Close, Reply};
@@ -84,31 +81,6 @@ impl From<Reply> for Done {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooManyWaits;
 
-/// How long the end of a run stays behind the acknowledgement of the request that asked for it, at
-/// least, for clients in front of people: the official ones never notice the end of a run that they
-/// read together with its acknowledgement.
-const END_AFTER_ACK: Duration = Duration::from_millis(20);
-
-/// How long the end of a run waits, at most, for the pong that tells that its acknowledgement was
-/// read: a client that was busy for longer than [`END_AFTER_ACK`] would read both together.
-const PONG_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// Runs whose end waits for a pong, at once; beyond that the end of the oldest waits no longer.
-const ANSWERED_MAX: usize = 64;
-
-/// What the payload of a ping behind an acknowledgement begins with.
-const ACK_PING: &[u8] = b"ack";
-
-/// A run whose start was answered just now.
-#[derive(Debug)]
-struct Answered {
-    run: WireId,
-    /// The ping behind the acknowledgement, and where it ends in what is written to the peer.
-    ping: Option<(u32, u64)>,
-    written: Option<Instant>,
-    is_read: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Short,
@@ -123,10 +95,6 @@ pub(super) struct Requests {
     waits: usize,
     /// Wire ids of runs whose start has not been answered.
     held: Vec<WireId>,
-    /// Runs whose start was answered just now, so that their end must wait.
-    answered: Vec<Answered>,
-    /// Number of the last ping behind an answer.
-    pings: u32,
     /// For each session with starts under way, the end of the last one.
     turns: HashMap<Box<str>, oneshot::Receiver<()>>,
 }
@@ -196,75 +164,6 @@ impl Requests {
         !self.held.is_empty() && self.held.contains(run)
     }
 
-    /// Keeps the end of this run, whose start is answered now, behind the answer.
-    pub(super) fn hold_end(&mut self, run: WireId) {
-        if self.answered.len() >= ANSWERED_MAX {
-            self.answered.remove(0);
-        }
-        self.answered.push(Answered {
-            run,
-            ping: None,
-            written: None,
-            is_read: false,
-        });
-    }
-
-    /// Whether the end of this run is held back.
-    pub(super) fn holds_end(&self, run: &WireId) -> bool {
-        self.answered.iter().any(|answered| answered.run == *run)
-    }
-
-    /// The ping to send behind the answers that were handed to the outbox since the last one.
-    pub(super) fn next_ping(&mut self) -> Option<Bytes> {
-        if self.answered.iter().all(|answered| answered.ping.is_some()) {
-            return None;
-        }
-        self.pings = self.pings.wrapping_add(1);
-        Some([ACK_PING, &self.pings.to_be_bytes()].concat().into())
-    }
-
-    /// Notes that the ping is in the outbox, which ends at `position`.
-    pub(super) fn note_ping(&mut self, position: u64) {
-        for answered in &mut self.answered {
-            answered.ping.get_or_insert((self.pings, position));
-        }
-    }
-
-    /// Notes a pong: whatever was answered before its ping was read.
-    pub(super) fn handle_pong(&mut self, payload: &[u8]) {
-        let number = payload.strip_prefix(ACK_PING).map(<[u8; 4]>::try_from);
-        let Some(Ok(number)) = number else {
-            return;
-        };
-        let number = u32::from_be_bytes(number);
-        for answered in &mut self.answered {
-            answered.is_read |= answered.ping.is_some_and(|(ping, _)| ping <= number);
-        }
-    }
-
-    /// When the next end may go out.
-    pub(super) fn next_end(&mut self, is_written: impl Fn(u64) -> bool) -> Option<Instant> {
-        for answered in &mut self.answered {
-            if answered.written.is_none()
-                && answered
-                    .ping
-                    .is_some_and(|(_, position)| is_written(position))
-            {
-                answered.written = Some(Instant::now());
-            }
-        }
-        self.answered.iter().filter_map(Answered::end).min()
-    }
-
-    /// Lets the ends go out whose time has come.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if !self.answered.is_empty() {
-            let is_early = |it: &Answered| it.end().is_none_or(|end| now < end);
-            self.answered.retain(is_early);
-            self.answered.shrink_to_fit();
-        }
-    }
-
     /// Waits for the next request to end; for ever when none is under way.
     ///
     /// # Cancel safety
@@ -281,24 +180,10 @@ impl Requests {
             // An idle connection keeps nothing.
             *self = Self {
                 held: std::mem::take(&mut self.held),
-                answered: std::mem::take(&mut self.answered),
-                pings: self.pings,
                 ..Self::default()
             };
         }
         done
-    }
-}
-
-impl Answered {
-    /// When its end may go out, once that is known.
-    fn end(&self) -> Option<Instant> {
-        let wait = if self.is_read {
-            END_AFTER_ACK
-        } else {
-            PONG_WAIT_MAX
-        };
-        self.written.map(|written| written + wait)
     }
 }
 
@@ -406,62 +291,6 @@ mod tests {
         let mut second = requests.turn("a");
         drop(first);
         second.come().await;
-    }
-
-    /// Says when the end of a run may go out whose acknowledgement is written now.
-    fn acknowledged(requests: &mut Requests, run: &WireId) -> Bytes {
-        requests.hold_end(run.clone());
-        let ping = requests.next_ping().unwrap();
-        requests.note_ping(10);
-        assert_eq!(requests.next_ping(), None);
-        assert!(requests.next_end(|position| position == 10).is_some());
-        ping
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_end_waits_until_its_acknowledgement_was_read_and_some_time_more() {
-        let mut requests = Requests::default();
-        let (a, b) = (WireId::parse("a").unwrap(), WireId::parse("b").unwrap());
-        let start = Instant::now();
-        acknowledged(&mut requests, &a);
-        let second = acknowledged(&mut requests, &b);
-        requests.handle_pong(b"something else");
-        requests.handle_timeout(start + END_AFTER_ACK);
-        assert!(requests.holds_end(&a) && requests.holds_end(&b));
-        // The pong to the second ping tells that what was before the first was read, too.
-        requests.handle_pong(&second);
-        assert_eq!(requests.next_end(|_| true), Some(start + END_AFTER_ACK));
-        requests.handle_timeout(start + END_AFTER_ACK - Duration::from_millis(1));
-        assert!(requests.holds_end(&a));
-        requests.handle_timeout(start + END_AFTER_ACK);
-        assert!(!requests.holds_end(&a) && !requests.holds_end(&b));
-        assert_eq!(requests.next_end(|_| true), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_without_pongs_gets_its_end_all_the_same() {
-        let mut requests = Requests::default();
-        let run = WireId::parse("a").unwrap();
-        requests.hold_end(run.clone());
-        assert!(requests.next_ping().is_some());
-        requests.note_ping(10);
-        assert_eq!(requests.next_end(|_position| false), None, "not written");
-        let end = Instant::now() + PONG_WAIT_MAX;
-        assert_eq!(requests.next_end(|_| true), Some(end));
-        requests.handle_timeout(end);
-        assert!(!requests.holds_end(&run));
-    }
-
-    #[test]
-    fn a_peer_that_starts_runs_faster_than_it_answers_pings_takes_bounded_room() {
-        let mut requests = Requests::default();
-        let run = |n: usize| WireId::parse(&format!("r{n}")).unwrap();
-        for n in 0..=ANSWERED_MAX {
-            requests.hold_end(run(n));
-        }
-        assert_eq!(requests.answered.len(), ANSWERED_MAX);
-        assert!(!requests.holds_end(&run(0)));
-        assert!(requests.holds_end(&run(1)) && requests.holds_end(&run(ANSWERED_MAX)));
     }
 
     #[test]

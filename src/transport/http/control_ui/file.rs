@@ -26,7 +26,8 @@ pub(super) struct Found {
     pub(super) version: String,
 }
 
-/// Opens a regular file below `root`; `None` when there is none, or when a link leads elsewhere.
+/// Opens a regular file below `root`; `None` when there is none that can be read, or when a link
+/// leads elsewhere.
 ///
 /// # Errors
 /// The folder itself cannot be read.

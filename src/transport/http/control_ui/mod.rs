@@ -65,7 +65,7 @@ pub(super) struct ControlUi {
 pub(super) struct Folder {
     root: PathBuf,
     base: String,
-    /// Whether it was said that the folder is not there, so that it is said once.
+    /// Whether it was said that the document cannot be read, so that it is said once until it can.
     is_missed: AtomicBool,
 }
 
@@ -162,13 +162,13 @@ impl ControlUi {
 
 impl Folder {
     fn answer(&self, wanted: &Wanted) -> Response<Body> {
-        let answered = self.try_answer(wanted);
-        let is_missed = answered.is_err();
-        if is_missed != self.is_missed.swap(is_missed, Ordering::Relaxed) && is_missed {
-            let root = self.root.display();
-            tracing::warn!(%root, "the Control UI cannot be served: its folder has no document");
-        }
-        answered.unwrap_or_else(|_missed| unavailable())
+        self.try_answer(wanted).unwrap_or_else(|error| {
+            if !self.is_missed.swap(true, Ordering::Relaxed) {
+                let root = self.root.display();
+                tracing::warn!(%root, %error, "the Control UI cannot be served from its folder");
+            }
+            unavailable()
+        })
     }
 
     fn try_answer(&self, wanted: &Wanted) -> io::Result<Response<Body>> {
@@ -241,6 +241,7 @@ impl Folder {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
         headers.insert(ETAG, tag);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        self.is_missed.store(false, Ordering::Relaxed);
         Ok(response)
     }
 }

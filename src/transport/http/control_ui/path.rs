@@ -70,25 +70,22 @@ pub(super) fn asked<'a>(path: &'a str, base: &str) -> Asked<'a> {
     let Some(relative) = below.strip_prefix('/') else {
         return Asked::Nothing;
     };
-    let first = relative.split('/').next().unwrap_or(relative);
-    if FOREIGN.contains(&first) || first.starts_with("__openclaw") {
-        return Asked::Nothing;
-    }
-    // A page below a link that was not rewritten asks for its assets beside the link.
-    let relative = match below.find("/assets/") {
-        Some(at) => below.get(at + 1..).unwrap_or(relative),
-        None => relative,
-    };
     let Ok(file) = percent_decode_str(relative).decode_utf8() else {
         return Asked::Nothing;
     };
-    if !is_below(&file) {
+    let first = file.split('/').next().unwrap_or_default();
+    if FOREIGN.contains(&first) || first.starts_with("__openclaw") || !is_below(&file) {
         return Asked::Nothing;
     }
     if file.is_empty() {
         return Asked::File(INDEX.into());
     }
-    Asked::File(file)
+    // A page below a link that was not rewritten asks for its assets beside the link.
+    let beside = file.find("/assets/").and_then(|at| file.get(at + 1..));
+    Asked::File(match beside {
+        Some(assets) => assets.to_owned().into(),
+        None => file,
+    })
 }
 
 /// Whether a decoded path stays below the folder it is joined to, and asks for nothing hidden.
@@ -190,6 +187,9 @@ mod tests {
             "/avatar/main",
             "/__openclaw__/assistant-media",
             "/__openclaw/x",
+            "/v1%2Ffiles",
+            "/%761/files",
+            "/%5f_openclaw/x",
             "*",
             "",
         ] {

@@ -50,36 +50,21 @@ async fn read_list(
     let limit = params.limit_applied();
     let offset = params.offset.unwrap_or(0);
     let matches_nothing = params.matches_nothing();
-    let archived = params.archived();
     let agents = native.dispatch.agents();
     let agent = match &params.agent_id {
         Some(id) => crate::ids::AgentId::parse(id).ok(),
         None => agents.default_agent().ok(),
     };
     let defaults = rows::defaults(native, agent.and_then(|id| agents.get(&id)).as_deref());
-    let query = SessionList {
-        agent_id: params.agent_id,
-        active_minutes: params.active_minutes.map(Bounded::get),
-        label: params.label.map(|label| label.to_string()),
-        search: params.search,
-        archived,
-        pinned: params.pinned,
-        active_only: params.active_only.unwrap_or(false),
-        offset,
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
-        texts: SessionTexts {
-            title: params.include_derived_titles.unwrap_or(false),
-            last_message: params.include_last_message.unwrap_or(false),
-        },
-    };
-    let page = native
+    let list = list_of(params);
+    let found = native
         .dispatch
-        .sessions_list(&call.peer.caller, query)
+        .sessions_list(&call.peer.caller, list)
         .await?;
     let (views, total) = if matches_nothing {
         (Vec::new(), 0)
     } else {
-        (page.sessions, page.total)
+        (found.sessions, found.total)
     };
     let rows = views.iter().map(|view| rows::row(native, view)).collect();
     let page = PageOf {
@@ -93,6 +78,25 @@ async fn read_list(
         place.as_ref().clone_into(&mut result.path);
     }
     Ok(result)
+}
+
+/// The list that is asked for.
+fn list_of(params: SessionsListParams) -> SessionList {
+    SessionList {
+        archived: params.archived(),
+        limit: u32::try_from(params.limit_applied()).unwrap_or(u32::MAX),
+        agent_id: params.agent_id,
+        active_minutes: params.active_minutes.map(Bounded::get),
+        label: params.label.map(|label| label.to_string()),
+        search: params.search,
+        pinned: params.pinned,
+        active_only: params.active_only.unwrap_or(false),
+        offset: params.offset.unwrap_or(0),
+        texts: SessionTexts {
+            title: params.include_derived_titles.unwrap_or(false),
+            last_message: params.include_last_message.unwrap_or(false),
+        },
+    }
 }
 
 pub(super) fn search(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
@@ -109,17 +113,27 @@ async fn find_messages(
     params: SessionsSearchParams,
 ) -> Result<SessionsSearchResult, DispatchError> {
     let native = &call.native;
+    let mut result = SessionsSearchResult {
+        results: Vec::new(),
+        sessions: Vec::new(),
+        truncated: false,
+    };
     let scope = params.scope.unwrap_or_default();
     let agent_id = params.agent_id.map(|id| id.to_string());
+    let names_two = match (&agent_id, &scope.agent_id) {
+        (Some(one), Some(other)) => one != other,
+        (None, _) | (_, None) => false,
+    };
+    if names_two || scope.matches_nothing() {
+        return Ok(result);
+    }
+    let scope = list_of(scope);
     let search = MessageSearch {
         list: SessionList {
-            agent_id: agent_id.or(scope.agent_id.clone()),
-            active_minutes: scope.active_minutes.map(Bounded::get),
-            archived: scope.archived(),
-            pinned: scope.pinned,
-            active_only: scope.active_only.unwrap_or(false),
-            label: scope.label.as_deref().map(str::to_owned),
-            ..SessionList::default()
+            agent_id: agent_id.or(scope.agent_id),
+            offset: 0,
+            texts: SessionTexts::default(),
+            ..scope
         },
         keys: params.session_keys.map(|keys| {
             keys.as_slice()
@@ -134,14 +148,7 @@ async fn find_messages(
         .dispatch
         .sessions_search(&call.peer.caller, search)
         .await?;
-    let mut result = SessionsSearchResult {
-        results: Vec::new(),
-        sessions: Vec::new(),
-        truncated: found.is_truncated,
-    };
-    if scope.matches_nothing() {
-        return Ok(result);
-    }
+    result.truncated = found.is_truncated;
     for (view, messages) in &found.sessions {
         result.sessions.push(rows::row(native, view));
         let hits = messages.iter().map(|it| hit(&view.record, it));
@@ -239,24 +246,19 @@ pub(super) async fn find(
     params: &SessionsResolveParams,
 ) -> Result<SessionsResolveResult, ErrorBody> {
     let name = params.name().map_err(|refusal| call.invalid(refusal))?;
-    let asked = match name {
-        SessionRef::Key(key) => SessionName::Key(key.to_owned()),
-        SessionRef::Id(id) | SessionRef::ShortId(id) => SessionName::Id(id.to_owned()),
-        SessionRef::Label(label) => SessionName::Label(label.to_owned()),
-        SessionRef::Reference(reference) => SessionName::Key(reference.key.clone()),
-    };
     let agent = params.agent_id.as_deref();
     let dispatch = &call.native.dispatch;
+    let exactly = |name| dispatch.sessions_resolve(&call.peer.caller, name, agent);
     let found = match name {
+        SessionRef::Key(key) => exactly(SessionName::Key(key.to_owned())).await,
+        SessionRef::Id(id) => exactly(SessionName::Id(id.to_owned())).await,
+        SessionRef::Label(label) => exactly(SessionName::Label(label.to_owned())).await,
         SessionRef::ShortId(digits) => find_short(call, digits, agent).await,
-        SessionRef::Key(_) | SessionRef::Id(_) | SessionRef::Label(_) => {
-            dispatch
-                .sessions_resolve(&call.peer.caller, asked, agent)
-                .await
-        }
         SessionRef::Reference(reference) => {
-            let exact = dispatch.sessions_resolve(&call.peer.caller, asked, agent);
-            match (exact.await, reference.slug.as_deref()) {
+            let exact = exactly(SessionName::Key(reference.key.clone())).await;
+            // A name without a letter of ASCII is shown as nothing: it tells nobody apart.
+            let slug = reference.slug.as_deref().filter(|slug| !slug.is_empty());
+            match (exact, slug) {
                 (Ok(exact), Some(slug)) if exact.is_empty() => find_slug(call, slug, agent).await,
                 (exact, _) => exact,
             }
