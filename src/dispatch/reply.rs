@@ -67,6 +67,26 @@ pub struct EndedRun {
     pub record: Option<Arc<RunRecord>>,
 }
 
+impl EndedRun {
+    /// A run whose log is still there.
+    pub(super) fn of_log(
+        log: &Log,
+        terminal: Arc<Terminal>,
+        record: Option<Arc<RunRecord>>,
+    ) -> Self {
+        let info = log.info();
+        Self {
+            wire_id: info.wire_id.clone(),
+            session: info.session.clone(),
+            terminal,
+            text: log.text(),
+            calls: Vec::new(),
+            reasoning: String::new(),
+            record,
+        }
+    }
+}
+
 /// A run that was found by its wire id.
 #[derive(Clone, Debug)]
 pub enum FoundRun {

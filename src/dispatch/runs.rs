@@ -498,19 +498,15 @@ impl Dispatch {
 
     async fn known_run(&self, record: RunRecord) -> Result<Started, DispatchError> {
         let log = self.parts.logs.get(record.run_id);
-        let ended = log.as_ref().and_then(|log| log.terminal());
-        match (ended, &record.terminal) {
-            (Some(terminal), _) => Ok(Started::Ended(EndedRun {
-                wire_id: record.wire_id.clone(),
-                session: record.session.clone(),
-                terminal,
-                text: log.map(|log| log.text()).unwrap_or_default(),
-                calls: Vec::new(),
-                reasoning: String::new(),
-                record: Some(Arc::new(record)),
-            })),
-            (None, Some(_)) => self.ended_from_ledger(record).await.map(Started::Ended),
-            (None, None) => Ok(Started::InFlight {
+        if let Some(log) = &log
+            && let Some(terminal) = log.terminal()
+        {
+            let ended = EndedRun::of_log(log, terminal, Some(Arc::new(record)));
+            return Ok(Started::Ended(ended));
+        }
+        match &record.terminal {
+            Some(_) => self.ended_from_ledger(record).await.map(Started::Ended),
+            None => Ok(Started::InFlight {
                 wire_id: record.wire_id,
                 session: record.session,
                 log,

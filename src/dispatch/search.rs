@@ -34,7 +34,8 @@ pub struct MessageSearch {
 /// What a search found.
 #[derive(Clone, Debug, Default)]
 pub struct FoundMessages {
-    /// Sessions with the text, last used first or as they were named, each with its messages, newest first.
+    /// Sessions with the text, last used first or as they were named. Each has its messages, newest
+    /// first.
     pub sessions: Vec<(SessionView, Vec<FoundMessage>)>,
     /// Whether more was there than could be looked through.
     pub is_truncated: bool,

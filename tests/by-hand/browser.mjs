@@ -2,7 +2,7 @@
 import { appendFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-const { FOLDER, RECORD } = process.env;
+const { FOLDER, RECORD, BROWSER } = process.env;
 const { chromium } = createRequire(`${FOLDER}/`)("playwright-core");
 const CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -40,7 +40,7 @@ export async function seen(what, check, { patience = 20_000, quiet = false } = {
 
 /** The browser with one page; what the page complains of is kept in `complaints`. */
 export async function open() {
-  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: CHROMIUM });
+  const browser = await chromium.launch({ executablePath: BROWSER, args: CHROMIUM });
   const page = await browser.newPage({ viewport: { width: 1300, height: 900 } });
   const complaints = [];
   let frames = 0;

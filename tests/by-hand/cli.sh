@@ -48,8 +48,18 @@ for version in "${versions[@]}"; do
     if [ "$after" -gt "$before" ]; then echo "seen: the run is aborted"; else fault "no run is aborted"; fi
 done
 
-step "the link the CLI prints"
-link=$(openclaw "$current" gateway status 2>/dev/null | sed -n 's/^Dashboard: *//p')
-code=$(curl -s -o /dev/null -w '%{http_code}' "${link:-http://127.0.0.1:$port/}" || :)
-echo "Dashboard: $link: $code"
-[ "$code" = 200 ] || fault "the dashboard's link is $code"
+step "the links the CLI prints"
+for command in "gateway status" status; do
+    # shellcheck disable=SC2086  # words of a command
+    links=$(openclaw "$current" $command 2>/dev/null | grep -o 'http://[0-9a-zA-Z.:/_-]*' | sort -u)
+    [ -n "$links" ] || fault "$command prints no link"
+    for link in $links; do
+        code=$(curl -s -o /dev/null -w '%{http_code}' -H 'accept: text/html' "$link" || :)
+        echo "$command: $link: $code"
+        [ "$code" = 200 ] || fault "$command prints $link, which is $code"
+    done
+done
+
+step "the bridges of the CLI: acp, mcp serve"
+HOME=$(home_of "$current") node "$here/bridges.mjs" "$(program_of "$current")" \
+    "ws://127.0.0.1:$port" "$OPENCLAW_GATEWAY_TOKEN" || fault "a bridge"

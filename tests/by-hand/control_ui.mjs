@@ -171,17 +171,17 @@ async function searches() {
   await wait(500);
   await page.keyboard.type("hello");
   await settled();
+  await seen("the palette finds the message", async () => /Messages\s*[1-9]/.test(await ui.text()));
   await look(ui, "the palette");
   await picture("palette");
   await page.keyboard.press("Escape");
   await page.goto(`${base}/sessions`);
   await settled();
   const search = page.getByPlaceholder(/search/i).first();
-  if (await search.isVisible()) {
-    await search.fill("hello");
-    await search.press("Enter");
-    await settled();
-  }
+  await search.fill("hello");
+  await search.press("Enter");
+  await seen("the search of transcripts finds the message", async () =>
+    /Transcript matches: [1-9]/.test(await ui.text()));
   await look(ui, "search on /sessions");
   await picture("sessions");
 }

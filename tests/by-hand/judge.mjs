@@ -35,7 +35,10 @@ function heardResponse(from, { id, ok, payload, error }, read) {
   if (ok || request === undefined) return;
   const { method, params } = request;
   const entry = known.find(
-    (it) => new RegExp(`^${it.method}$`).test(method) && new RegExp(it.message).test(error.message),
+    (it) =>
+      new RegExp(`^${it.method}$`).test(method) &&
+      new RegExp(it.message).test(error.message) &&
+      (it.mode === undefined || it.mode === from.mode),
   );
   if (entry) return void used.add(entry);
   const key = `${method}: ${error.code} ${error.message}`;

@@ -30,6 +30,14 @@ const KNOWN = [
   // The page asks for the picture of each agent and draws initials when there is none.
   /404[^\n]*\/avatar\/[\w-]+/,
 ];
+
+/** What a page may warn of, each with its reason. */
+const ALERTS = [
+  // There is no such setup here.
+  /^Update the Gateway to continue setup with OpenClaw\.$/,
+  // The agent fails on purpose.
+  /simulated failure/,
+];
 const CHARACTERS_MIN = 120;
 
 /** Complains of what the page shows and of what its console said since the last look. */
@@ -45,7 +53,7 @@ export async function look({ page, text, complaints }, where) {
   const alerts = await page.locator('[role="alert"]:visible').allInnerTexts().catch(() => []);
   for (const alert of alerts) {
     const line = alert.replace(/\s+/g, " ").trim();
-    if (line) console.log(`   ${where} alerts: ${line.slice(0, 160)}`);
+    if (line && !ALERTS.some((known) => known.test(line))) fault(`${where} alerts: ${line.slice(0, 160)}`);
   }
   return shown;
 }

@@ -5,4 +5,4 @@ pictures=$folder/pictures
 mkdir -p "$pictures"
 step "the Control UI; pictures in $pictures"
 CLAWPORT="$clawport" OPENCLAW_STATE_DIR="$state" FOLDER="$folder" RECORD="$state/record.jsonl" \
-    node "$here/control_ui.mjs" "http://127.0.0.1:$port" "$pictures" || fault "the Control UI"
+    BROWSER=$(command -v chromium) node "$here/control_ui.mjs" "http://127.0.0.1:$port" "$pictures" || fault "the Control UI"

@@ -487,6 +487,34 @@ fn log_lines_follow_flag_then_variable_then_file() {
 }
 
 #[test]
+fn members_that_are_ignored_are_named_in_one_line_for_who_looks_closely() {
+    let home = Home::new();
+    let port = free_port().to_string();
+    let url = format!("ws://127.0.0.1:{port}");
+    let start = |level: &str| {
+        Running::start(home.command(&["gateway", "--port", &port, "--log-level", level]))
+    };
+    let params = r#"{"strange":1,"odd":2}"#;
+    let ask = || home.run(&["call", "models.list", params, "--url", &url]);
+    let mut gateway = start("debug");
+    gateway.log_line("the gateway is up");
+    assert_eq!(ask().code, Some(0));
+    let line = gateway.log_line("params were ignored");
+    assert_eq!(line["fields"]["method"], "models.list");
+    assert_eq!(line["fields"]["members"], "odd, strange");
+    gateway.signal("TERM");
+    assert!(
+        !gateway.end().stderr.contains("params were ignored"),
+        "once only"
+    );
+    let mut gateway = start("info");
+    gateway.log_line("the gateway is up");
+    assert_eq!(ask().code, Some(0));
+    gateway.signal("TERM");
+    assert!(!gateway.end().stderr.contains("params were ignored"));
+}
+
+#[test]
 fn a_fresh_machine_is_told_how_to_connect_what_it_has() {
     let home = Home::new();
     let start = |home: &Home| {

@@ -137,69 +137,84 @@ async fn sessions_whose_runs_are_active_are_listed_by_themselves() {
     check(&native, json!({}), &["agent:main:busy"]).await;
 }
 
-#[tokio::test]
-async fn messages_are_found_by_what_they_say() {
+/// A gateway where three sessions were talked to, two of them about a lighthouse.
+async fn talked() -> (Served, Native) {
     let served = served().await;
     let mut native = served.native().await;
-    say(&mut native, "one", "r1", "Where is the Lighthouse?").await;
-    say(&mut native, "two", "r2", "nothing of the kind").await;
-    say(
-        &mut native,
-        "agent:beta:main",
-        "r3",
-        "a lighthouse, a lighthouse",
-    )
-    .await;
+    for (run, session, text) in [
+        ("r1", "one", "Where is the Lighthouse?"),
+        ("r2", "two", "nothing of the kind"),
+        ("r3", "agent:beta:main", "a lighthouse, a lighthouse"),
+    ] {
+        say(&mut native, session, run, text).await;
+    }
+    (served, native)
+}
+
+const BETA: &str = "agent:beta:main";
+const ONE: &str = "agent:main:one";
+
+#[tokio::test]
+async fn messages_are_found_by_what_they_say() {
+    let (_served, native) = talked().await;
     let find = async |params: Value| native.call("sessions.search", params).await;
     // An echo says everything twice: once as the user, once as the agent.
     let found = find(json!({"query": "lightHOUSE"})).await;
-    let [beta, one] = ["agent:beta:main", "agent:main:one"];
     assert_eq!(
         members(&found, "results", "sessionKey"),
-        [beta, beta, one, one]
+        [BETA, BETA, ONE, ONE]
     );
-    assert_eq!(members(&found, "sessions", "key"), [beta, one]);
+    assert_eq!(members(&found, "sessions", "key"), [BETA, ONE]);
     assert_eq!(found["truncated"], false);
     let hit = &found["results"][3];
     assert_eq!(hit["role"], "user");
     assert_eq!(hit["snippet"], "Where is the Lighthouse?");
     assert_eq!(found["results"][1]["score"], 2);
     // The message is the one `chat.message.get` reads.
-    let message = json!({"sessionKey": one, "messageId": hit["messageId"]});
+    let message = json!({"sessionKey": ONE, "messageId": hit["messageId"]});
     let message = native.call("chat.message.get", message).await;
     assert!(
         message.to_string().contains("Where is the Lighthouse?"),
         "{message}"
     );
+    assert_eq!(
+        find(json!({"query": "lighthouse", "limit": 1})).await["truncated"],
+        true
+    );
+}
+
+#[tokio::test]
+async fn a_search_is_narrowed_by_what_it_names() {
+    let (_served, native) = talked().await;
     for (params, expected) in [
-        (json!({"query": "lighthouse", "limit": 1}), &[beta][..]),
+        (json!({"query": "lighthouse", "limit": 1}), &[BETA][..]),
         (
             json!({"query": "lighthouse", "agentId": "main"}),
-            &[one, one],
+            &[ONE, ONE],
         ),
         (
             json!({"query": "lighthouse", "scope": {"agentId": "beta"}}),
-            &[beta, beta],
+            &[BETA, BETA],
         ),
         (
-            json!({"query": "lighthouse", "sessionKeys": [one]}),
-            &[one, one],
+            json!({"query": "lighthouse", "sessionKeys": [ONE]}),
+            &[ONE, ONE],
         ),
         (
             json!({"query": "lighthouse", "sessionKeys": ["one", "agent:main:gone", "a\u{1}"]}),
-            &[one, one],
+            &[ONE, ONE],
         ),
         (
-            json!({"query": "lighthouse", "sessionKeys": [beta], "agentId": "main"}),
+            json!({"query": "lighthouse", "sessionKeys": [BETA], "agentId": "main"}),
             &[],
         ),
         (
-            json!({"query": "lighthouse", "sessionKeys": [one], "scope": {"activeOnly": true}}),
+            json!({"query": "lighthouse", "sessionKeys": [ONE], "scope": {"activeOnly": true}}),
             &[],
         ),
         (
             json!({"query": "lighthouse", "scope": {"search": "ON"}}),
-            &[one, one],
+            &[ONE, ONE],
         ),
         (
             json!({"query": "lighthouse", "agentId": "main", "scope": {"agentId": "beta"}}),
@@ -215,15 +230,11 @@ async fn messages_are_found_by_what_they_say() {
         ),
         (json!({"query": "no such words"}), &[]),
     ] {
-        let found = find(params.clone()).await;
+        let found = native.call("sessions.search", params.clone()).await;
         assert_eq!(
             members(&found, "results", "sessionKey"),
             expected,
             "{params}"
         );
     }
-    assert_eq!(
-        find(json!({"query": "lighthouse", "limit": 1})).await["truncated"],
-        true
-    );
 }

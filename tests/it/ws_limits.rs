@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use clawport::Gateway;
 use clawport::internals::transport::TransportConfig;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -10,9 +11,10 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::gateway::config;
 use crate::support::net::Net;
 use crate::support::ws::{Heard, Ws, backend, with};
-use crate::support::{Puppet, Rig, RigConfig};
+use crate::support::{Puppet, Rig, RigConfig, TOKEN};
 
 async fn rig() -> Rig {
     Rig::start(RigConfig::default()).await
@@ -399,6 +401,56 @@ async fn a_client_that_asks_and_does_not_read_is_read_no_more() {
         }
     }
     assert_eq!(rig.metrics.slow_consumers.get(), 0);
+}
+
+/// Over a store on disk, whose readers get the requests of one connection done all at once.
+#[tokio::test]
+async fn large_answers_wait_for_each_other_and_close_nobody_who_reads() {
+    const OUTBOX: usize = 256 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = json!({
+        "gateway": {
+            "auth": {"mode": "token", "token": TOKEN},
+            "limits": {"outboxBytes": OUTBOX},
+        },
+        "agents": {"list": [{"id": "main", "model": "sim/echo"}]},
+    });
+    let (net, listener) = Net::new();
+    let gateway = Gateway::builder(config(dir.path(), &settings.to_string(), &[]));
+    let gateway = gateway.start_on(listener, "127.0.0.1:1".parse().unwrap());
+    let gateway = gateway.await.unwrap();
+    let mut ws = connected(&net).await;
+    for n in 0..16 {
+        let (key, text) = (format!("k{n}"), "word ".repeat(1500));
+        let params = json!({ "sessionKey": "main", "message": text, "idempotencyKey": key });
+        ws.done("chat.send", params).await;
+        ws.event_where(|event| event["payload"]["state"] == "final")
+            .await;
+    }
+    let mut asked = HashSet::new();
+    for _ in 0..24 {
+        asked.insert(
+            ws.ask("chat.history", json!({ "sessionKey": "main" }))
+                .await,
+        );
+    }
+    // Long enough for every answer to be ready before the first is read.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut bytes = 0;
+    while !asked.is_empty() {
+        match ws.hear().await {
+            Heard::Json(frame) if frame["type"] == "res" => {
+                assert_eq!(frame["ok"], true, "{frame}");
+                assert!(asked.remove(frame["id"].as_str().unwrap()), "{frame}");
+                bytes += frame.to_string().len();
+            }
+            Heard::Json(_) | Heard::Ping(_) => {}
+            closed => panic!("{closed:?}"),
+        }
+    }
+    assert!(bytes > 8 * OUTBOX, "{bytes}");
+    gateway.shutdown();
+    gateway.closed().await;
 }
 
 #[tokio::test(start_paused = true)]

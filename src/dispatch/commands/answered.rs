@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::events::Log;
+use crate::dispatch::EndedRun;
 use crate::session::IdempotencyScope;
 
 /// Commands that are remembered. Beyond that those that were answered are forgotten; when none
@@ -21,7 +21,7 @@ pub(in crate::dispatch) struct Answered(Arc<Mutex<HashMap<Key, Given>>>);
 struct Given {
     fingerprint: [u8; 32],
     /// The answer; `None` while the command is carried out.
-    log: Option<Arc<Log>>,
+    answer: Option<EndedRun>,
 }
 
 /// What is known of a key.
@@ -32,7 +32,7 @@ pub(super) enum Seen {
     /// Its command is being carried out.
     InFlight,
     /// Its command was answered.
-    Answered(Arc<Log>),
+    Answered(EndedRun),
     /// It was used for something else.
     Conflict,
     /// Too many commands are being carried out.
@@ -53,21 +53,21 @@ impl Answered {
         let key = key_of(scope);
         let mut all = self.lock();
         if let Some(given) = all.get(&key) {
-            return match &given.log {
+            return match &given.answer {
                 _ if given.fingerprint != scope.fingerprint => Seen::Conflict,
-                Some(log) => Seen::Answered(Arc::clone(log)),
+                Some(answer) => Seen::Answered(answer.clone()),
                 None => Seen::InFlight,
             };
         }
         if all.len() >= ANSWERED_MAX {
-            all.retain(|_key, given| given.log.is_none());
+            all.retain(|_key, given| given.answer.is_none());
         }
         if all.len() >= ANSWERED_MAX {
             return Seen::Full;
         }
         let given = Given {
             fingerprint: scope.fingerprint,
-            log: None,
+            answer: None,
         };
         all.insert(key.clone(), given);
         Seen::New(Reserved {
@@ -90,10 +90,10 @@ impl Answered {
 
 impl Reserved {
     /// The command has its answer.
-    pub(super) fn answered(self, log: &Arc<Log>) {
+    pub(super) fn answered(self, answer: EndedRun) {
         let mut all = self.all.lock();
         if let Some(given) = all.get_mut(&self.key) {
-            given.log = Some(Arc::clone(log));
+            given.answer = Some(answer);
         }
     }
 }
@@ -101,7 +101,10 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         let mut all = self.all.lock();
-        if all.get(&self.key).is_some_and(|given| given.log.is_none()) {
+        if all
+            .get(&self.key)
+            .is_some_and(|given| given.answer.is_none())
+        {
             all.remove(&self.key);
         }
     }
@@ -114,12 +117,9 @@ fn key_of(scope: &IdempotencyScope) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::events::LogLimits;
-    use crate::ids::{AgentId, RunId, SessionKey, WireId};
-    use crate::run::{Front, OnDisconnect, Owner, RunInfo, Storage};
+    use crate::ids::{SessionKey, WireId};
+    use crate::run::{FinishReason, Outcome, Terminal};
 
     fn scope(key: &str, input: u8) -> IdempotencyScope {
         IdempotencyScope {
@@ -130,24 +130,22 @@ mod tests {
         }
     }
 
-    fn log() -> Arc<Log> {
-        let info = RunInfo {
-            run_id: RunId::from_uuid(Uuid::nil()),
+    fn answer() -> EndedRun {
+        let terminal = Terminal {
+            outcome: Outcome::Ok(FinishReason::Stop),
+            started_at_ms: Some(0),
+            ended_at_ms: 0,
+            usage: None,
+        };
+        EndedRun {
             wire_id: WireId::parse("r").unwrap(),
             session: SessionKey::from_canonical("agent:main:main"),
-            agent: AgentId::parse("main").unwrap(),
-            owner: Owner {
-                credential: "token".into(),
-                party: "p".into(),
-                device: None,
-                connection: None,
-            },
-            front: Front::NativeChat,
-            storage: Storage::Ephemeral,
-            on_disconnect: OnDisconnect::Continue,
-            accepted_at_ms: 0,
-        };
-        Log::new(Arc::new(info), LogLimits::default())
+            terminal: Arc::new(terminal),
+            text: "yes".to_owned(),
+            calls: Vec::new(),
+            reasoning: String::new(),
+            record: None,
+        }
     }
 
     #[test]
@@ -174,7 +172,7 @@ mod tests {
         let Some(Seen::New(reserved)) = under_way.pop() else {
             panic!("every key was new");
         };
-        reserved.answered(&log());
+        reserved.answered(answer());
         let last = ANSWERED_MAX - 1;
         assert!(matches!(begin(last), Seen::Answered(_)));
         let next = begin(ANSWERED_MAX);

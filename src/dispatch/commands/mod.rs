@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::events::{ChangeReason, Log, Notice, Record};
+use crate::events::{ChangeReason, Notice, Record};
 use crate::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::{
     EntryBody, FinishReason, Front, OnDisconnect, Outcome, QueueMode, RunInfo, Storage, Terminal,
@@ -87,7 +87,7 @@ impl Dispatch {
                     log: None,
                 });
             }
-            Seen::Answered(log) => return Ok(again(&log)),
+            Seen::Answered(ended) => return Ok(Started::Ended(ended)),
             Seen::Conflict => return Err(DispatchError::KeyReused),
             Seen::Full => {
                 return Err(DispatchError::Overloaded {
@@ -111,8 +111,8 @@ impl Dispatch {
         };
         let text = bounded(self.say(&asking, given.asked.command).await?);
         self.keep(&given, &text).await?;
-        let admitted = self.answer_at_once(caller, &given, &text);
-        reserved.answered(&admitted.log);
+        let (admitted, ended) = self.answer_at_once(caller, &given, &text);
+        reserved.answered(ended);
         Ok(Started::New(admitted))
     }
 
@@ -207,7 +207,12 @@ impl Dispatch {
     }
 
     /// A run that has ended already with this text: no lane, no agent.
-    fn answer_at_once(&self, caller: &Caller, given: &TextCommand<'_>, text: &str) -> Admitted {
+    fn answer_at_once(
+        &self,
+        caller: &Caller,
+        given: &TextCommand<'_>,
+        text: &str,
+    ) -> (Admitted, EndedRun) {
         let now_ms = self.parts.clock.now_ms();
         let info = Arc::new(RunInfo {
             run_id: RunId::from_uuid(self.parts.ids.ordered(now_ms)),
@@ -225,43 +230,25 @@ impl Dispatch {
         bus.publish(Notice::RunAccepted(Arc::clone(&log)));
         log.append(Record::Started { at_ms: now_ms });
         log.append_text(text);
-        log.close(Terminal {
+        let terminal = Terminal {
             outcome: Outcome::Ok(FinishReason::Stop),
             started_at_ms: Some(now_ms),
             ended_at_ms: now_ms,
             usage: None,
-        });
+        };
+        log.close(terminal.clone());
         self.parts.logs.ended(&log, Instant::now());
         bus.publish(Notice::RunEnded(Arc::clone(&log)));
-        Admitted {
+        let ended = EndedRun::of_log(&log, Arc::new(terminal), None);
+        let admitted = Admitted {
             info,
             log,
             session_id: None,
             user_n: None,
             agent: Arc::clone(&given.agent),
             interrupted: false,
-        }
-    }
-}
-
-/// The answer to a command that was answered before.
-fn again(log: &Arc<Log>) -> Started {
-    let info = log.info();
-    match log.terminal() {
-        Some(terminal) => Started::Ended(EndedRun {
-            wire_id: info.wire_id.clone(),
-            session: info.session.clone(),
-            terminal,
-            text: log.text(),
-            calls: Vec::new(),
-            reasoning: String::new(),
-            record: None,
-        }),
-        None => Started::InFlight {
-            wire_id: info.wire_id.clone(),
-            session: info.session.clone(),
-            log: Some(Arc::clone(log)),
-        },
+        };
+        (admitted, ended)
     }
 }
 

@@ -99,20 +99,21 @@ impl Filter {
             terms.push("label = :label");
             params.push((":label", Box::new(label.clone())));
         }
-        terms.extend(query.archived.map(|is| {
-            if is {
-                "settings ->> 'archived' = 1"
-            } else {
-                "settings ->> 'archived' IS NOT 1"
-            }
-        }));
-        terms.extend(query.pinned.map(|is| {
-            if is {
-                "settings ->> 'pinned' = 1"
-            } else {
-                "settings ->> 'pinned' IS NOT 1"
-            }
-        }));
+        let flags = [
+            (
+                query.archived,
+                "settings ->> 'archived' = 1",
+                "settings ->> 'archived' IS NOT 1",
+            ),
+            (
+                query.pinned,
+                "settings ->> 'pinned' = 1",
+                "settings ->> 'pinned' IS NOT 1",
+            ),
+        ];
+        for (flag, set, unset) in flags {
+            terms.extend(flag.map(|is_set| if is_set { set } else { unset }));
+        }
         let sql = if terms.is_empty() {
             String::new()
         } else {
@@ -135,13 +136,12 @@ fn total(conn: &Connection, query: &SessionQuery) -> Result<u64, StepError> {
             ..query.clone()
         })
     };
-    if query.pinned.is_some() {
-        return count(conn, &with(query.archived));
+    if query.pinned.is_some() || query.archived == Some(true) {
+        return count(conn, &Filter::new(query));
     }
+    // The archived ones have an index, the others have not.
     let archived = match query.archived {
-        Some(true) => return count(conn, &with(Some(true))),
-        // The archived ones have an index, the others have not.
-        Some(false) => count(conn, &with(Some(true)))?,
+        Some(_) => count(conn, &with(Some(true)))?,
         None => 0,
     };
     let all = if query.label.is_none() && query.updated_since_ms.is_none() {

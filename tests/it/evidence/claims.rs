@@ -990,4 +990,64 @@ pub(super) const PROMISES: &[Row] = &[
             "src/config/tests.rs::every_problem_is_reported_at_once_with_its_place",
         ],
     ),
+    row(
+        "The end of a run reaches the terminal or page that asked for it behind the acknowledgement, once that was read; other clients wait for nothing.",
+        &[
+            "acknowledgements::an_interface_hears_of_an_instant_end_well_behind_the_acknowledgement",
+            "acknowledgements::an_interface_that_was_busy_does_not_read_both_together",
+            "acknowledgements::answers_about_an_end_come_behind_it",
+            "acknowledgements::other_clients_wait_for_nothing",
+            "src/transport/ws/ends.rs::a_peer_without_pongs_gets_its_end_all_the_same",
+        ],
+    ),
+    row(
+        "`agent` remembers: an agent, a session id, a key or a number mean the same session in the next call.",
+        &[
+            "agent_sessions::every_command_line_is_remembered",
+            "agent_sessions::a_session_is_found_by_its_name_and_by_its_transcript",
+            "agent_sessions::two_first_calls_meet_in_one_session",
+        ],
+    ),
+    row(
+        "Nothing official clients of three versions ask is refused; members that are not known are named in one line at level debug.",
+        &[
+            "client_requests::nothing_official_clients_ask_is_refused",
+            "cli_gateway::members_that_are_ignored_are_named_in_one_line_for_who_looks_closely",
+        ],
+    ),
+    row(
+        "A message for a busy session is seen at once, and a steered turn reads message, answer, message, answer.",
+        &[
+            "native_queue::messages_that_wait_are_shown_and_run_one_after_the_other",
+            "native_queue::a_steered_turn_reads_message_answer_message_answer",
+            "src/scheduler/steer_tests.rs::a_steered_turn_reads_message_answer_message_answer",
+            "src/scheduler/steer_tests.rs::a_run_that_is_stopped_as_it_takes_a_message_has_it_behind_what_it_said",
+        ],
+    ),
+    row(
+        "Text commands are answered by the gateway; no agent hears of them.",
+        &[
+            "native_commands::what_clients_ask_is_answered_by_the_gateway_and_not_by_the_agent",
+            "native_commands::commands_stay_in_the_transcript_and_out_of_what_the_agent_gets",
+        ],
+    ),
+    row(
+        "The Control UI is served from its folder, with its deep links, and nothing beside the folder is.",
+        &[
+            "control_ui::the_page_is_at_the_root_and_at_every_place_inside_it",
+            "control_ui::routes_win_over_files_and_nothing_leads_out_of_the_folder",
+            "control_ui::who_opens_the_address_in_a_browser_is_told_how_to_have_the_page",
+        ],
+    ),
+    row(
+        "A port that nobody listens on is waited for, and what holds one is told.",
+        &[
+            "cli_gateway::a_port_that_only_a_connection_has_is_waited_for_and_told_truly",
+            "cli_gateway::a_taken_port_names_its_holder_and_another_port",
+        ],
+    ),
+    row(
+        "Large answers that are ready together wait for each other and cost no reader its connection.",
+        &["ws_limits::large_answers_wait_for_each_other_and_close_nobody_who_reads"],
+    ),
 ];

@@ -86,7 +86,7 @@ fn what_is_not_there_is_answered_as_none() {
     check(
         Stub::UsageCost,
         &none,
-        &json!({"updatedAt": 7, "days": 30, "daily": [], "totals": totals}),
+        &json!({"updatedAt": 7, "days": 0, "daily": [], "totals": totals}),
     );
     let messages = json!({
         "total": 0, "user": 0, "assistant": 0, "toolCalls": 0, "toolResults": 0, "errors": 0,

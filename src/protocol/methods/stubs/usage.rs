@@ -43,8 +43,8 @@ results! {
     UsageCost(now_ms) {
         /// When this was true, in wall-clock milliseconds.
         updated_at: u64 = now_ms,
-        /// Days the account covers; `sessions.list` has the tokens, nothing is kept by day.
-        days: u64 = 30,
+        /// Days the account covers: none; `sessions.list` has the tokens, nothing is kept by day.
+        days: u64 = 0,
         /// The days.
         daily: NoItems = [],
         /// Their sums.
