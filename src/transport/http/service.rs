@@ -239,11 +239,11 @@ impl HttpFront {
 
     /// What no route owns is the page's, when one is served.
     async fn page(&self, head: &request::Parts) -> Response<Body> {
-        let page = self.control_ui.as_ref();
-        match page.and_then(|page| Some((page, page.visit(head)?))) {
-            Some((page, visit)) => page.answer(visit).await,
-            None => respond::not_found(),
-        }
+        let answer = match &self.control_ui {
+            Some(page) => page.answer(head).await,
+            None => None,
+        };
+        answer.unwrap_or_else(respond::not_found)
     }
 
     async fn chat(

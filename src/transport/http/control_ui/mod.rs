@@ -56,35 +56,22 @@ const BROTLI: &str = ".br";
 /// The page, as it is served.
 #[derive(Debug)]
 pub(super) struct ControlUi {
-    base: String,
+    base: Arc<str>,
     folder: Option<Arc<Folder>>,
 }
 
 /// Where the page is on disk.
 #[derive(Debug)]
-pub(super) struct Folder {
+struct Folder {
     root: PathBuf,
-    base: String,
+    base: Arc<str>,
     /// Whether it was said that the document cannot be read, so that it is said once until it can.
     is_missed: AtomicBool,
 }
 
-/// A request that is the page's to answer.
-#[derive(Debug)]
-pub(super) enum Visit {
-    /// The base path without its slash, to be redirected here.
-    Redirect(HeaderValue),
-    /// What the page reads before it connects.
-    Settings,
-    /// A file, or a place inside the page.
-    Read(Arc<Folder>, Wanted),
-    /// The page, which has no folder.
-    Unserved,
-}
-
 /// A file, and what the asking browser can do with it.
 #[derive(Debug)]
-pub(super) struct Wanted {
+struct Wanted {
     file: String,
     takes_document: bool,
     takes_brotli: bool,
@@ -92,36 +79,40 @@ pub(super) struct Wanted {
 }
 
 impl ControlUi {
-    /// A page from a folder.
+    /// The page as it is configured, with or without a folder.
     pub(super) fn new(config: &ControlUiConfig) -> Self {
+        let base: Arc<str> = config.base_path.as_str().into();
         let folder = config.root.as_ref().map(|root| Folder {
             root: root.clone(),
-            base: config.base_path.clone(),
+            base: Arc::clone(&base),
             is_missed: AtomicBool::new(false),
         });
         Self {
-            base: config.base_path.clone(),
+            base,
             folder: folder.map(Arc::new),
         }
     }
 
-    /// What a request asks of the page; `None` when it is none of the page's.
-    pub(super) fn visit(&self, head: &request::Parts) -> Option<Visit> {
+    /// The answer to a request; `None` when it is none of the page's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing but a read is lost.
+    pub(super) async fn answer(&self, head: &request::Parts) -> Option<Response<Body>> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return None;
         }
-        let base = &self.base;
         let Some(folder) = &self.folder else {
-            return self.is_opened_by_browser(head).then_some(Visit::Unserved);
+            let unserved = || guarded(respond::text(StatusCode::OK, UNSERVED));
+            return self.is_opened_by_browser(head).then(unserved);
         };
-        match asked(head.uri.path(), base) {
-            Asked::Nothing => None,
-            Asked::Settings => Some(Visit::Settings),
+        Some(guarded(match asked(head.uri.path(), &self.base) {
+            Asked::Nothing => return None,
+            Asked::Settings => settings::settings(&self.base),
             Asked::Redirect => {
                 let query = head.uri.query();
                 let query = query.map_or(String::new(), |query| format!("?{query}"));
-                let location = HeaderValue::from_str(&format!("{base}/{query}"));
-                location.ok().map(Visit::Redirect)
+                let location = HeaderValue::from_str(&format!("{}/{query}", self.base));
+                redirect(location.ok()?)
             }
             Asked::File(file) => {
                 let wanted = Wanted {
@@ -130,33 +121,19 @@ impl ControlUi {
                     takes_brotli: takes_brotli(&head.headers),
                     known: head.headers.get(IF_NONE_MATCH).cloned(),
                 };
-                Some(Visit::Read(Arc::clone(folder), wanted))
+                let folder = Arc::clone(folder);
+                let read = tokio::task::spawn_blocking(move || folder.answer(&wanted));
+                read.await.unwrap_or_else(|_aborted| unavailable())
             }
-        }
+        }))
     }
 
     /// Whether somebody opens the address of the page, which other programs print, in a browser.
     fn is_opened_by_browser(&self, head: &request::Parts) -> bool {
         let accepted = head.headers.get(ACCEPT).map(HeaderValue::to_str);
         let is_browser = accepted.is_some_and(|it| it.is_ok_and(|it| takes(it, "text/html")));
-        let below = head.uri.path().strip_prefix(self.base.as_str());
+        let below = head.uri.path().strip_prefix(&*self.base);
         is_browser && matches!(below, Some("" | "/"))
-    }
-
-    /// Answers a request of the page's.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing but a read is lost.
-    pub(super) async fn answer(&self, visit: Visit) -> Response<Body> {
-        guarded(match visit {
-            Visit::Redirect(location) => redirect(location),
-            Visit::Settings => settings::settings(&self.base),
-            Visit::Unserved => respond::text(StatusCode::OK, UNSERVED),
-            Visit::Read(folder, wanted) => {
-                let read = tokio::task::spawn_blocking(move || folder.answer(&wanted));
-                read.await.unwrap_or_else(|_aborted| unavailable())
-            }
-        })
     }
 }
 
