@@ -160,6 +160,8 @@ const CAPS: Caps = Caps {
     active_max: 256,
     waiting_max: 10_000,
     lane_waiting_max: 20,
+    credential_waiting_max: 10_000,
+    party_waiting_max: 10_000,
     wait: Duration::from_mins(10),
 };
 
@@ -174,7 +176,7 @@ fn submission(n: u64, session: u64) -> Submission {
         party: "bench".into(),
         hold: None,
         grace: Duration::from_secs(2),
-        hold_back: None,
+        is_expendable: false,
     }
 }
 

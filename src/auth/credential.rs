@@ -3,7 +3,7 @@
 //! Owns the secret in force, its generation and the failure counts. Must not know how a front words
 //! a refusal.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -145,6 +145,12 @@ impl Authenticator {
     /// [`HeadError`]: answer 400; it counts as no failure.
     pub fn read_head(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Head, HeadError> {
         Head::read(headers, peer, &self.active().config.proxies)
+    }
+
+    /// Whether a peer is a proxy that is trusted now.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        let proxies = &self.active().config.proxies;
+        proxies.trusts(peer.to_canonical())
     }
 
     /// Authenticates an HTTP request: attribution, lockout, secret, in this order. A wrong secret

@@ -82,7 +82,7 @@ impl HeadError {
 }
 
 impl ProxyPolicy {
-    fn trusts(&self, ip: IpAddr) -> bool {
+    pub(super) fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&ip))
     }
 }

@@ -554,8 +554,9 @@ fn the_rest_of_the_gateway_section_is_checked() {
         "{gateway: {auth: {rateLimit: {maxAttempts: 3, windowMs: 1000, lockoutMs: 2000, exemptLoopback: false}},
           allowRealIpFallback: true, trustedProxies: ['::1'], drainSeconds: 5,
           controlUi: {dangerouslyAllowHostHeaderOriginFallback: true},
-          limits: {connections: 7, preauthPerAddress: 6, headBytes: 9000, headSeconds: 5, bodyBytes: 4096,
-                   bodySeconds: 3, idleSeconds: 2, outboxBytes: 70000},
+          limits: {connections: 7, preauthPerAddress: 6, idlePerAddress: 5, headBytes: 9000, headSeconds: 5, bodyBytes: 4096,
+                   bodySeconds: 3, idleSeconds: 2, outboxBytes: 70000,
+                   answerBytes: 2000000, answerBytesPerConnection: 1500000},
           http: {endpoints: {chatCompletions: {storeStateless: true}}}}}",
     )
     .config();
@@ -570,17 +571,22 @@ fn the_rest_of_the_gateway_section_is_checked() {
     let expected = TransportConfig {
         connections_max: 7,
         preauth_per_address_max: 6,
+        idle_per_address_max: 5,
         head_bytes_max: 9000,
         head_timeout: Duration::from_secs(5),
         body_bytes_max: 4096,
         body_timeout: Duration::from_secs(3),
         idle_timeout: Duration::from_secs(2),
         outbox_bytes_max: 70_000,
+        answer_bytes_max: 2_000_000,
+        answer_bytes_per_connection_max: 1_500_000,
         ..TransportConfig::default()
     };
     assert_eq!(config.transport, expected);
     let body = "{gateway: {http: {endpoints: {chatCompletions: {maxBodyBytes: 2048}}}}}";
     assert_eq!(Setup::new(body).config().transport.body_bytes_max, 2048);
+    let few = Setup::new("{gateway: {limits: {connections: 100}}}").config();
+    assert_eq!(few.transport.idle_per_address_max, 25);
     let on = Setup::empty().flags(|flags| flags.chat_enabled = Some(true));
     assert!(on.config().transport.chat_enabled);
 }
@@ -645,7 +651,7 @@ fn the_control_ui_is_a_folder_with_a_document_at_a_plain_path() {
 #[test]
 fn queue_store_and_events_reach_their_modules() {
     let config = Setup::new(
-        "{messages: {queue: {mode: 'steer+backlog', debounceMs: 1, cap: 2, drop: 'summarize', waitSeconds: 3, totalCap: 4}},
+        "{messages: {queue: {mode: 'steer+backlog', debounceMs: 1, cap: 2, drop: 'summarize', waitSeconds: 3, totalCap: 4, partyCap: 3}},
           store: {durability: 'normal', retainDays: 0, retainSessions: 5, retainRuns: 6},
           events: {logBytes: 5000, keepSeconds: 7, outputBytes: 2048},
           logging: {level: 'trace', consoleLevel: 'silent', consoleStyle: 'json'}}",
@@ -660,6 +666,8 @@ fn queue_store_and_events_reach_their_modules() {
     );
     assert_eq!(config.scheduler.wait, Duration::from_secs(3));
     assert_eq!(config.scheduler.waiting_max, 4);
+    assert_eq!(config.scheduler.credential_waiting_max, 1);
+    assert_eq!(config.scheduler.party_waiting_max, 3);
     assert_eq!(config.store.durability, crate::session::Durability::Normal);
     let retention = config.store.retention;
     assert_eq!(

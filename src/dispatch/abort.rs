@@ -1,5 +1,6 @@
 //! Stopping runs, with the one rule about who may (`design.md` §4).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::auth::{Operation, Scope};
 use crate::events::{Log, RunCommand, RunReply, Subscription};
 use crate::ids::{SessionKey, WireId};
-use crate::run::AbortCause;
+use crate::run::{AbortCause, RunInfo};
 
 use super::resolve::owner;
 use super::{Aborted, Caller, ChatAbort, Dispatch, DispatchError, SessionAbort};
@@ -55,7 +56,7 @@ impl Dispatch {
         let agent_id = request.agent_id.as_deref();
         let (session, run_id) = match (request.key, request.run_id) {
             (Some(key), run_id) => (self.resolve_key(&key, agent_id)?.0, run_id),
-            (None, Some(run_id)) => match self.live_run(&run_id) {
+            (None, Some(run_id)) => match self.live_run(caller, &run_id) {
                 None => return Ok(Aborted::default()),
                 Some(log) => {
                     let key = &log.info().session;
@@ -71,7 +72,7 @@ impl Dispatch {
             }
             None => match self.parts.logs.live_in(&session).into_iter().next() {
                 None => Ok(Aborted::default()),
-                Some(log) if may_stop(caller, &log) => {
+                Some(log) if self.may_stop(caller, &log) => {
                     Ok(self.abort(vec![log], AbortCause::Rpc).await)
                 }
                 Some(_) => Err(DispatchError::NotOwner),
@@ -79,10 +80,32 @@ impl Dispatch {
         }
     }
 
-    fn live_run(&self, run_id: &str) -> Option<Arc<Log>> {
+    fn live_run(&self, caller: &Caller, run_id: &str) -> Option<Arc<Log>> {
         let wire_id = WireId::parse(run_id).ok()?;
-        let mut logs = self.parts.logs.by_wire_id(&wire_id).into_iter();
+        let mut logs = self.logs_of(caller, &wire_id).into_iter();
         logs.find(|log| log.terminal().is_none())
+    }
+
+    /// `operator.admin`, or the same party, or a run nobody owns; of a run that is part of another
+    /// one, that one, which is stopped with it.
+    fn may_stop(&self, caller: &Caller, log: &Log) -> bool {
+        let run = log.info().run_id;
+        let head = self.parts.scheduler.head_of(run);
+        let head = (head != run).then(|| self.parts.logs.get(head)).flatten();
+        let run_owner = &head.as_deref().unwrap_or(log).info().owner;
+        caller.principal.scopes.allows(Scope::Admin)
+            || run_owner.is_nobody()
+            || run_owner.is_same_party(&owner(caller))
+    }
+
+    /// Ends what a device has waiting and active that may ask for nothing any more.
+    pub fn withdraw_device(&self, device: &str) {
+        let is_its = |run: &RunInfo| run.owner.device.as_deref() == Some(device);
+        let scheduler = &self.parts.scheduler;
+        let runs = scheduler.cancel_where(is_its, AbortCause::Revoked);
+        if runs > 0 {
+            tracing::info!(runs, device, "runs of a withdrawn device ended");
+        }
     }
 
     /// Carries out a stop command in a message.
@@ -100,13 +123,13 @@ impl Dispatch {
         session: &SessionKey,
         run_id: &str,
     ) -> Result<Aborted, DispatchError> {
-        let Some(log) = self.live_run(run_id) else {
+        let Some(log) = self.live_run(caller, run_id) else {
             return Ok(Aborted::default());
         };
         if log.info().session != *session {
             return Err(DispatchError::RunInOtherSession);
         }
-        if !may_stop(caller, &log) {
+        if !self.may_stop(caller, &log) {
             return Err(DispatchError::NotOwner);
         }
         Ok(self.abort(vec![log], AbortCause::Rpc).await)
@@ -120,7 +143,7 @@ impl Dispatch {
     ) -> Result<Aborted, DispatchError> {
         let mut live = self.parts.logs.live_in(session);
         let all = live.len();
-        live.retain(|log| may_stop(caller, log));
+        live.retain(|log| self.may_stop(caller, log));
         if live.is_empty() && all > 0 {
             return Err(DispatchError::NotOwner);
         }
@@ -132,14 +155,19 @@ impl Dispatch {
     /// Stops these runs and waits, within bounds, until each has its terminal.
     pub(super) async fn abort(&self, logs: Vec<Arc<Log>>, cause: AbortCause) -> Aborted {
         let mut stopped = Vec::new();
+        let mut heads = HashSet::new();
         for log in logs {
-            let reply = self
-                .parts
-                .bus
-                .call(log.info().run_id, RunCommand::Cancel(cause))
-                .await;
-            match reply {
-                Ok(RunReply::Cancelled) => stopped.push(log),
+            // What is part of another run is stopped with it, and told once.
+            let head = self.parts.scheduler.head_of(log.info().run_id);
+            if heads.contains(&head) {
+                stopped.push(log);
+                continue;
+            }
+            match self.parts.bus.call(head, RunCommand::Cancel(cause)).await {
+                Ok(RunReply::Cancelled) => {
+                    heads.insert(head);
+                    stopped.push(log);
+                }
                 Ok(RunReply::NotActive) => {}
                 Err(error) => tracing::warn!(%error, "a run could not be stopped"),
             }
@@ -159,12 +187,4 @@ impl Dispatch {
                 .collect(),
         }
     }
-}
-
-/// `operator.admin`, or the same party, or a run nobody owns.
-fn may_stop(caller: &Caller, log: &Log) -> bool {
-    let run_owner = &log.info().owner;
-    caller.principal.scopes.allows(Scope::Admin)
-        || run_owner.is_nobody()
-        || run_owner.is_same_party(&owner(caller))
 }

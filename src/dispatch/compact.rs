@@ -261,7 +261,6 @@ impl Dispatch {
         let ledger = &self.parts.ledger;
         let written = ledger.compact_session(target, entry, note).await;
         let (record, entry) = written.map_err(|error| of_transcript(error, &session.key))?;
-        self.settings.put(&session.key, record.settings.clone());
         self.tell_compacted(&record, entry.clone());
         let mut after = snapshot.conversation.clone();
         after.push(&entry);
@@ -395,6 +394,7 @@ mod tests {
         EntryBody::User {
             text: "u".to_owned(),
             images: Vec::new(),
+            withheld: false,
         }
     }
 

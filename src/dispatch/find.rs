@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::{Operation, Scope};
+use crate::events::Log;
 use crate::ids::{RunId, WireId};
 use crate::run::{AbortCause, EntryBody, ToolCall, add_part};
 use crate::session::RunRecord;
@@ -55,16 +56,28 @@ impl Dispatch {
         let Ok(wire_id) = WireId::parse(id) else {
             return Ok(None);
         };
-        let logs = self.parts.logs.by_wire_id(&wire_id).into_iter();
+        let logs = self.logs_of(caller, &wire_id).into_iter();
         let mut visible = logs.filter(|log| may_see(caller, Some(&log.info().owner.principal())));
         if let Some(log) = visible.next() {
             return Ok(Some(FoundRun::Logged(log)));
         }
-        let record = self.parts.ledger.find_run(wire_id).await?;
+        let principal = Some(owner(caller).principal());
+        let record = self.parts.ledger.find_run(wire_id, principal).await?;
         match record.filter(|record| may_see(caller, record.principal.as_deref())) {
             Some(record) => self.stored_run(record).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The logs of the runs with this wire id: the caller's own before those of others, each newest
+    /// first.
+    pub(super) fn logs_of(&self, caller: &Caller, wire_id: &WireId) -> Vec<Arc<Log>> {
+        let mut logs = self.parts.logs.by_wire_id(wire_id);
+        if logs.len() > 1 {
+            let own = owner(caller).principal();
+            logs.sort_by_key(|log| log.info().owner.principal() != own);
+        }
+        logs
     }
 
     async fn stored_run(&self, record: RunRecord) -> Result<FoundRun, DispatchError> {
@@ -122,6 +135,15 @@ fn answer(body: EntryBody) -> Option<StoredAnswer> {
             text,
             calls: tool_calls,
             reasoning,
+        }),
+        // The answer to a text command is all its run says.
+        EntryBody::Command {
+            is_answer: true,
+            text,
+            ..
+        } => Some(StoredAnswer {
+            text,
+            ..StoredAnswer::default()
         }),
         EntryBody::User { .. }
         | EntryBody::Tool { .. }

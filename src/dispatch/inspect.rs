@@ -57,7 +57,7 @@ impl Dispatch {
             return Ok(None);
         };
         let log = self.parts.logs.by_wire_id(&wire_id).into_iter().next();
-        let Some(record) = self.parts.ledger.find_run(wire_id).await? else {
+        let Some(record) = self.parts.ledger.find_run(wire_id, None).await? else {
             let ephemeral = log.filter(|log| log.info().storage == Storage::Ephemeral);
             return Ok(ephemeral.map(|log| ShownRun {
                 run: of_log(&log),

@@ -37,7 +37,9 @@ pub use request::{
     HistoryQuery, HttpSession, MessageQuery, SessionAbort, SessionCompact, SessionCreate,
     SessionDelete, SessionList, SessionName, SessionReset, SessionTexts,
 };
+pub use resume::NotResumed;
 pub use search::{FoundMessage, FoundMessages, MessageSearch};
+pub use settings::RunSettings;
 pub use views::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView,
     GatewayIdentity, LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent,
@@ -57,17 +59,13 @@ use crate::scheduler::{QueueConfig, SchedulerHandle};
 use crate::session::{Ledger, SessionQuery};
 use crate::shutdown::Drain;
 
-use commands::Answered;
 use compact::Compacting;
-use settings::SettingsCache;
 
 /// The operations of the gateway; shared by every connection.
 #[derive(Debug)]
 pub struct Dispatch {
     parts: Parts,
-    settings: SettingsCache,
     compacting: Compacting,
-    answered: Answered,
     started: Instant,
 }
 
@@ -107,9 +105,7 @@ impl Dispatch {
     pub fn new(parts: Parts) -> Self {
         Self {
             parts,
-            settings: SettingsCache::default(),
             compacting: Compacting::default(),
-            answered: Answered::default(),
             started: Instant::now(),
         }
     }
@@ -158,8 +154,8 @@ impl Dispatch {
     }
 
     /// How long the queue is.
-    pub async fn queue(&self) -> QueueReport {
-        let load = self.parts.scheduler.load().await;
+    pub fn queue(&self) -> QueueReport {
+        let load = self.parts.scheduler.load();
         QueueReport {
             lanes: u64::try_from(load.lanes).unwrap_or(u64::MAX),
             oldest_wait: load.oldest_wait,
@@ -176,7 +172,7 @@ impl Dispatch {
     /// # Errors
     /// A failing ledger.
     pub async fn status(&self) -> Result<StatusReport, DispatchError> {
-        let load = self.parts.scheduler.load().await;
+        let load = self.parts.scheduler.load();
         let query = SessionQuery {
             limit: 1,
             ..SessionQuery::default()

@@ -3,35 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Operation;
-use crate::events::{ChangeReason, Notice};
+use crate::events::ChangeReason;
 use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::{
     EntryBody, Front, Image, Message, OnDisconnect, QueueMode, Role, RunInfo, Storage, Turn,
 };
 use crate::scheduler::{Accept, Chat, Commit, Order, RunLimits, SubmitError, Submitted};
-use crate::session::{IdempotencyScope, NewEntry, RunRecord, key};
+use crate::session::{IdempotencyScope, ModeChoice, NewEntry, RunRecord, key};
 
 use super::agent_session::given;
 use super::commands::{self, ForAgent, TextCommand};
 use super::resolve::{bad_key, bad_user, owner, wire_id};
 use super::resume::Resume;
-use super::settings::{allowed, queue_mode_of};
+use super::settings::allowed;
 use super::text;
 use super::views::AgentEntry;
 use super::{
     Admitted, AgentChoice, AgentRun, Caller, ChatCompletion, ChatSend, Dispatch, DispatchError,
-    EndedRun, HttpSession, SessionReset, Started,
+    EndedRun, HttpSession, Started,
 };
 
 /// When to try again after a queue was full.
 pub(super) const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
-
-/// What an agent is told after a bare `/new` or `/reset`.
-const GREETING_PROMPT: &str = "A new session was started. Greet the user in one short sentence.";
 
 /// A run that is ready to be ordered.
 struct Plan {
@@ -48,15 +44,10 @@ struct Plan {
     expected_session_id: Option<SessionId>,
     /// For a chat message: the mode the call names, and the one of its protocol version.
     queueing: Option<(Option<QueueMode>, Option<QueueMode>)>,
+    /// Set when the session is reset by the accept commit: what watchers are told of that.
+    reset: Option<ChangeReason>,
     /// What watchers of the session are told of a native run.
     reason: ChangeReason,
-}
-
-/// What is left of a message once a session command in front of it is carried out.
-struct Opening {
-    message: String,
-    /// The transcript the run must find.
-    expected_session_id: Option<SessionId>,
 }
 
 impl Dispatch {
@@ -104,6 +95,7 @@ impl Dispatch {
             idempotency,
             expected_session_id: None,
             queueing: None,
+            reset: None,
             reason: ChangeReason::Send,
         };
         self.launch(caller, plan).await
@@ -137,8 +129,9 @@ impl Dispatch {
         let asked = commands::find(&message).filter(commands::Asked::is_reset);
         let behind = asked.and_then(ForAgent::behind);
         let message = behind.unwrap_or_else(|| ForAgent::plain(message));
-        let expected = given(request.expected_session_id.as_deref()).map(str::to_owned);
-        let opening = self.opening(caller, &session, message, expected).await?;
+        let reset = self.opening(caller, &message)?;
+        let expected_session_id = given(request.expected_session_id.as_deref());
+        let expected_session_id = expected(expected_session_id, &session)?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -148,14 +141,15 @@ impl Dispatch {
             on_disconnect: OnDisconnect::Continue,
             turn: Turn {
                 system: request.extra_system,
-                current: vec![user_message(opening.message, request.images)],
+                current: vec![user_message(message.said(), request.images)],
                 model: request.model,
                 ..Turn::default()
             },
             timeout: request.timeout,
             idempotency: Some(idempotency),
-            expected_session_id: opening.expected_session_id,
+            expected_session_id,
             queueing: None,
+            reset,
             reason: ChangeReason::Send,
         };
         self.launch(caller, plan).await
@@ -211,8 +205,8 @@ impl Dispatch {
         let behind = asked.and_then(ForAgent::behind);
         let message = behind.unwrap_or_else(|| ForAgent::plain(message));
         let queue_mode = message.steer.or(request.queue_mode);
-        let expected = request.session_id;
-        let opening = self.opening(caller, &session, message, expected).await?;
+        let reset = self.opening(caller, &message)?;
+        let expected_session_id = expected(request.session_id.as_deref(), &session)?;
         let plan = Plan {
             wire_id,
             agent: self.entry(&agent_id)?,
@@ -221,13 +215,14 @@ impl Dispatch {
             storage: Storage::Stored,
             on_disconnect: OnDisconnect::Continue,
             turn: Turn {
-                current: vec![user_message(opening.message, request.images)],
+                current: vec![user_message(message.said(), request.images)],
                 ..Turn::default()
             },
             timeout: request.timeout,
             idempotency: Some(idempotency),
-            expected_session_id: opening.expected_session_id,
+            expected_session_id,
             queueing: Some((queue_mode, request.queue_mode_default)),
+            reset,
             reason: if request.is_steering {
                 ChangeReason::Steer
             } else {
@@ -258,6 +253,7 @@ impl Dispatch {
             idempotency: None,
             expected_session_id: None,
             queueing: None,
+            reset: None,
             reason: ChangeReason::Send,
         };
         self.launch(caller, plan).await
@@ -315,43 +311,21 @@ impl Dispatch {
         }
     }
 
-    /// Resets the session when the message begins with `/new` or `/reset`.
-    async fn opening(
+    /// Whether the message resets the session, which its caller must be allowed to: what watchers
+    /// are told of that.
+    fn opening(
         &self,
         caller: &Caller,
-        session: &SessionKey,
-        message: ForAgent,
-        expected_session_id: Option<String>,
-    ) -> Result<Opening, DispatchError> {
-        let Some(reason) = message.reset else {
-            return Ok(Opening {
-                expected_session_id: expected(expected_session_id.as_deref(), session)?,
-                message: message.text,
-            });
-        };
-        let request = SessionReset {
-            session_key: session.to_string(),
-            agent_id: None,
-            reason,
-            expected_session_id,
-        };
-        self.sessions_reset(caller, request).await?;
-        Ok(Opening {
-            message: if message.text.is_empty() {
-                GREETING_PROMPT.to_owned()
-            } else {
-                message.text
-            },
-            expected_session_id: None,
-        })
+        message: &ForAgent,
+    ) -> Result<Option<ChangeReason>, DispatchError> {
+        if message.reset.is_some() {
+            self.require(caller, Operation::Method("sessions.reset"))?;
+        }
+        Ok(message.reset)
     }
 
     /// Orders the run and turns the scheduler's answer into ours.
     async fn launch(&self, caller: &Caller, mut plan: Plan) -> Result<Started, DispatchError> {
-        let session_mode = match plan.storage {
-            Storage::Stored => self.apply_settings(&mut plan).await?,
-            Storage::Ephemeral => None,
-        };
         if let Some(model) = plan.turn.model.take() {
             let found = allowed(&model, &plan.agent.id, &*self.parts.agents);
             let agent = plan.agent.id.clone();
@@ -359,11 +333,8 @@ impl Dispatch {
             plan.turn.model = Some(found.ok_or(refused)?);
         }
         let agent = Arc::clone(&plan.agent);
-        let (front, reason) = (plan.front, plan.reason);
-        let mode = plan
-            .queueing
-            .map(|(call, default)| self.queue_mode(call.or(session_mode), default));
-        let order = self.order(caller, plan, mode);
+        let (front, reset, reason) = (plan.front, plan.reset, plan.reason);
+        let order = self.order(caller, plan);
         let (info, log) = (Arc::clone(&order.info), Arc::clone(&order.log));
         let (accepted, interrupted) = match self.parts.scheduler.submit(order).await {
             Ok(Submitted::New {
@@ -375,11 +346,9 @@ impl Dispatch {
             Err(error) => return Err(refused(error, &info.session)),
         };
         if front != Front::Http && info.storage == Storage::Stored {
-            self.parts.bus.publish(Notice::SessionChanged {
-                session: info.session.clone(),
-                agent: info.agent.clone(),
-                reason,
-            });
+            for reason in reset.into_iter().chain([reason]) {
+                self.publish_change(info.session.clone(), info.agent.clone(), reason);
+            }
         }
         let user_n = accepted
             .as_ref()
@@ -397,25 +366,10 @@ impl Dispatch {
         }))
     }
 
-    /// What the session's own settings say about its runs; returns its queue mode.
-    async fn apply_settings(&self, plan: &mut Plan) -> Result<Option<QueueMode>, DispatchError> {
-        let settings = self.settings_of(&plan.session).await?;
-        let text = |name: &str| settings.get(name).and_then(Value::as_str);
-        if text("sendPolicy") == Some("deny") {
-            return Err(DispatchError::SendBlocked);
-        }
-        if plan.turn.model.is_none() {
-            plan.turn.model = self.model_of(&settings, &plan.agent.id);
-        }
-        if plan.turn.sampling.reasoning_effort.is_none()
-            && let Some(level @ ("minimal" | "low" | "medium" | "high")) = text("thinkingLevel")
-        {
-            plan.turn.sampling.reasoning_effort = Some(level.to_owned());
-        }
-        Ok(queue_mode_of(&settings))
-    }
-
-    fn order(&self, caller: &Caller, plan: Plan, mode: Option<QueueMode>) -> Order {
+    fn order(&self, caller: &Caller, plan: Plan) -> Order {
+        let mode = plan
+            .queueing
+            .map(|(own, default)| self.queue_mode(own, default));
         let now_ms = self.parts.clock.now_ms();
         let ids = &self.parts.ids;
         let info = Arc::new(RunInfo {
@@ -430,6 +384,10 @@ impl Dispatch {
             accepted_at_ms: now_ms,
         });
         let input = |message| self.new_entry(message, now_ms);
+        let mut resume = Resume::of(&plan.turn, plan.timeout, mode, &info.owner);
+        if plan.front == Front::Http && plan.idempotency.is_some() {
+            resume = resume.with_request(&plan.turn);
+        }
         let accept = match plan.storage {
             Storage::Ephemeral => Accept::Ephemeral,
             Storage::Stored => Accept::Commit(Commit {
@@ -437,7 +395,8 @@ impl Dispatch {
                 idempotency: plan.idempotency,
                 new_session_id: SessionId::from_uuid(ids.random()),
                 expected_session_id: plan.expected_session_id,
-                resume: Resume::of(&plan.turn, plan.timeout, mode).to_json(),
+                resume: resume.to_json(),
+                resets: plan.reset.is_some(),
             }),
         };
         Order {
@@ -457,11 +416,13 @@ impl Dispatch {
                 tool_call_id: message.tool_call_id.clone().unwrap_or_default(),
                 name: message.name.clone(),
                 text: message.text.clone(),
+                withheld: false,
             },
             // A lone assistant message that is to be answered is input like any other.
             Role::User | Role::Assistant => EntryBody::User {
                 text: message.text.clone(),
                 images: message.images.clone(),
+                withheld: false,
             },
         };
         NewEntry {
@@ -478,7 +439,9 @@ impl Dispatch {
         wire_id: &WireId,
     ) -> Result<Option<Started>, DispatchError> {
         use crate::session::Begun;
-        if self.parts.logs.by_wire_id(wire_id).is_empty() {
+        let is_forgotten = self.parts.logs.by_wire_id(wire_id).is_empty();
+        // While nothing new is taken, what is known is still told.
+        if is_forgotten && self.parts.drain.is_accepting() {
             return Ok(None);
         }
         match self
@@ -489,14 +452,11 @@ impl Dispatch {
         {
             Some(Begun::Existing(record)) => self.known_run(record).await.map(Some),
             Some(Begun::Conflict(_record)) => Err(DispatchError::KeyReused),
-            Some(Begun::New(_)) | None if self.answered.is_used_otherwise(scope) => {
-                Err(DispatchError::KeyReused)
-            }
             Some(Begun::New(_)) | None => Ok(None),
         }
     }
 
-    async fn known_run(&self, record: RunRecord) -> Result<Started, DispatchError> {
+    pub(super) async fn known_run(&self, record: RunRecord) -> Result<Started, DispatchError> {
         let log = self.parts.logs.get(record.run_id);
         if let Some(log) = &log
             && let Some(terminal) = log.terminal()
@@ -584,7 +544,7 @@ pub(super) fn expected(
 /// Characters of a message that stand for it in a summary.
 const PREVIEW_CHARS: usize = 80;
 
-pub(super) fn chat(mode: QueueMode, turn: &Turn) -> Chat {
+pub(super) fn chat(mode: ModeChoice, turn: &Turn) -> Chat {
     let text = turn.text();
     let line = text.lines().next().unwrap_or_default();
     let preview = line.chars().take(PREVIEW_CHARS).collect::<String>().into();
@@ -606,7 +566,7 @@ pub(super) fn limits(agent: &AgentEntry, timeout: Option<Duration>) -> RunLimits
 }
 
 fn refused(error: SubmitError, session: &SessionKey) -> DispatchError {
-    use crate::session::LedgerError;
+    use crate::session::{Guarded, LedgerError};
     match error {
         SubmitError::LaneFull => DispatchError::Overloaded {
             what: "the queue of the session",
@@ -616,7 +576,18 @@ fn refused(error: SubmitError, session: &SessionKey) -> DispatchError {
             what: "the queue of the gateway",
             retry_after: RETRY_AFTER_FULL,
         },
+        SubmitError::CredentialFull => DispatchError::Overloaded {
+            what: "the credential's share of the queue",
+            retry_after: RETRY_AFTER_FULL,
+        },
+        SubmitError::PartyFull => DispatchError::Overloaded {
+            what: "the caller's share of the queue",
+            retry_after: RETRY_AFTER_FULL,
+        },
         SubmitError::Draining => DispatchError::Draining,
+        SubmitError::Ledger(LedgerError::Guarded(Guarded::SendDenied)) => {
+            DispatchError::SendBlocked
+        }
         SubmitError::Ledger(LedgerError::SessionChanged { .. } | LedgerError::NotFound) => {
             DispatchError::SessionChanged(session.clone())
         }

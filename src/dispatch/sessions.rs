@@ -198,7 +198,6 @@ impl Dispatch {
             .patch_session(target, patch)
             .await
             .map_err(of_label)?;
-        self.settings.put(&key, record.settings.clone());
         self.publish_change(key, agent, reason);
         Ok(record)
     }
@@ -220,7 +219,6 @@ impl Dispatch {
         let target = self.target(key.clone(), agent.clone(), expected);
         let record = self.parts.ledger.reset_session(target).await;
         let record = record.map_err(|error| of_transcript(error, &key))?;
-        self.settings.forget(&key);
         self.publish_change(key, agent, request.reason);
         Ok(record)
     }
@@ -259,7 +257,6 @@ impl Dispatch {
             .delete_session(ledger.lease(), key.clone(), expected)
             .await;
         let removed = removed.map_err(|error| of_transcript(error, &key))?;
-        self.settings.forget(&key);
         if removed.is_some() {
             self.publish_change(key, agent, ChangeReason::Delete);
         }

@@ -1,19 +1,16 @@
-//! Settings of sessions: what `sessions.patch` may set, and a small cache for the run path.
+//! Settings of sessions: what `sessions.patch` may set, and what that does to runs.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::ids::{AgentId, SessionKey};
-use crate::run::{ModelRef, QueueMode};
-use crate::session::SessionPatch;
+use crate::run::{ModelRef, QueueMode, Turn};
+use crate::scheduler::ApplySettings;
+use crate::session::{ModeChoice, SessionPatch};
 
 use super::views::AgentCatalog;
 use super::{Dispatch, DispatchError};
-
-/// Sessions whose settings are remembered; beyond that the memory starts over.
-const CACHED_SESSIONS_MAX: usize = 10_000;
 
 /// Longest label, in bytes.
 const LABEL_BYTES_MAX: usize = 512;
@@ -21,34 +18,41 @@ const LABEL_BYTES_MAX: usize = 512;
 /// Longest text setting, in bytes.
 const TEXT_BYTES_MAX: usize = 500;
 
-/// Settings of sessions by key; a session without settings costs an empty map.
-#[derive(Debug, Default)]
-pub(super) struct SettingsCache {
-    sessions: Mutex<HashMap<SessionKey, Arc<Map<String, Value>>>>,
+/// Largest setting that is neither text nor one of a few values, in bytes of JSON. Their names are
+/// a closed list, so this bounds the settings of a session too.
+const VALUE_BYTES_MAX: usize = 4096;
+
+/// What the settings of a session say about its runs.
+#[derive(Debug)]
+pub struct RunSettings {
+    /// The agents, whose models may be set.
+    pub agents: Arc<dyn AgentCatalog>,
 }
 
-impl SettingsCache {
-    fn get(&self, key: &SessionKey) -> Option<Arc<Map<String, Value>>> {
-        self.lock().get(key).cloned()
-    }
-
-    /// Remembers the settings of a session.
-    pub(super) fn put(&self, key: &SessionKey, settings: Map<String, Value>) {
-        let mut sessions = self.lock();
-        if sessions.len() >= CACHED_SESSIONS_MAX && !sessions.contains_key(key) {
-            sessions.clear();
+impl ApplySettings for RunSettings {
+    fn apply(&self, settings: &Map<String, Value>, agent: &AgentId, turn: &mut Turn) {
+        if settings.is_empty() {
+            return;
         }
-        sessions.insert(key.clone(), Arc::new(settings));
+        if turn.model.is_none() {
+            turn.model = model_of(settings, agent, &*self.agents);
+        }
+        let level = settings.get("thinkingLevel").and_then(Value::as_str);
+        if let Some(level @ ("minimal" | "low" | "medium" | "high")) = level {
+            let effort = &mut turn.sampling.reasoning_effort;
+            effort.get_or_insert_with(|| level.to_owned());
+        }
     }
+}
 
-    /// Forgets a session.
-    pub(super) fn forget(&self, key: &SessionKey) {
-        self.lock().remove(key);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionKey, Arc<Map<String, Value>>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The model a session is set to, while its agent may be asked to use it.
+fn model_of(
+    settings: &Map<String, Value>,
+    agent: &AgentId,
+    agents: &dyn AgentCatalog,
+) -> Option<String> {
+    let own = settings.get("model")?.as_str()?;
+    allowed(own, agent, agents)
 }
 
 impl Dispatch {
@@ -58,8 +62,7 @@ impl Dispatch {
         settings: &Map<String, Value>,
         agent: &AgentId,
     ) -> Option<String> {
-        let own = settings.get("model")?.as_str()?;
-        allowed(own, agent, &*self.parts.agents)
+        model_of(settings, agent, &*self.parts.agents)
     }
 
     /// How a message is queued: as it or its session says, else as configured, else as is usual for
@@ -68,24 +71,21 @@ impl Dispatch {
         &self,
         own: Option<QueueMode>,
         default: Option<QueueMode>,
-    ) -> QueueMode {
-        own.or(self.parts.queue.mode)
-            .or(default)
-            .unwrap_or(QueueMode::Followup)
+    ) -> ModeChoice {
+        let fallback = self.parts.queue.mode.or(default);
+        ModeChoice {
+            own,
+            fallback: fallback.unwrap_or(QueueMode::Followup),
+        }
     }
 
     /// The settings of a session; empty for one that does not exist.
     pub(super) async fn settings_of(
         &self,
         key: &SessionKey,
-    ) -> Result<Arc<Map<String, Value>>, DispatchError> {
-        if let Some(settings) = self.settings.get(key) {
-            return Ok(settings);
-        }
+    ) -> Result<Map<String, Value>, DispatchError> {
         let session = self.parts.ledger.session(key.clone()).await?;
-        let settings = session.map(|session| session.settings).unwrap_or_default();
-        self.settings.put(key, settings.clone());
-        Ok(Arc::new(settings))
+        Ok(session.map(|session| session.settings).unwrap_or_default())
     }
 }
 
@@ -128,6 +128,8 @@ fn check_model(
 ) -> Result<(), DispatchError> {
     match value {
         Value::Null => Ok(()),
+        Value::String(model) if model.len() > TEXT_BYTES_MAX => Err(too_long("model")),
+        Value::Array(_) | Value::Object(_) => Err(invalid("model must be text".to_owned())),
         Value::String(model) if allowed(model, agent, agents).is_some() => Ok(()),
         other => Err(DispatchError::ModelNotAllowed {
             model: other
@@ -148,12 +150,6 @@ pub(super) fn allowed(model: &str, agent: &AgentId, agents: &dyn AgentCatalog) -
     let whole = known.iter().find(|known| known.is_called(model));
     let found = whole.or_else(|| known.iter().find(|known| *known.model == *model))?;
     Some(format!("{}/{}", found.provider, found.model))
-}
-
-/// The queue mode a session is set to.
-pub(super) fn queue_mode_of(settings: &Map<String, Value>) -> Option<QueueMode> {
-    let own = settings.get("queueMode")?.as_str()?;
-    QueueMode::parse(own)
 }
 
 /// Settings with a closed set of values, and the values.
@@ -193,11 +189,18 @@ pub(super) fn check_setting(name: &str, value: &Value) -> Result<(), DispatchErr
                 quoted.join("|")
             )))
         }
-        (Value::String(text), None) if text.len() > TEXT_BYTES_MAX => {
-            Err(invalid(format!("{name} too long (max {TEXT_BYTES_MAX})")))
+        (Value::String(text), None) if text.len() > TEXT_BYTES_MAX => Err(too_long(name)),
+        (Value::Array(_) | Value::Object(_), None) if value.to_string().len() > VALUE_BYTES_MAX => {
+            Err(invalid(format!(
+                "{name} too large (max {VALUE_BYTES_MAX} bytes of JSON)"
+            )))
         }
         (_, None) => Ok(()),
     }
+}
+
+fn too_long(name: &str) -> DispatchError {
+    invalid(format!("{name} too long (max {TEXT_BYTES_MAX})"))
 }
 
 fn invalid(text: String) -> DispatchError {
@@ -230,6 +233,21 @@ mod tests {
             Err("invalid queueMode (use \"steer\"|\"collect\"|\"followup\"|\"interrupt\")"),
         );
         check_one("icon", &json!("x"), Ok(()));
+    }
+
+    #[test]
+    fn a_setting_without_choices_has_a_largest_value() {
+        check_one("icon", &json!("x".repeat(500)), Ok(()));
+        check_one(
+            "icon",
+            &json!("x".repeat(501)),
+            Err("icon too long (max 500)"),
+        );
+        // An object of one member is six bytes more than what it holds.
+        check_one("toolOverrides", &json!({"a": "x".repeat(4_088)}), Ok(()));
+        let refusal = Err("toolOverrides too large (max 4096 bytes of JSON)");
+        check_one("toolOverrides", &json!({"a": "x".repeat(4_089)}), refusal);
+        check_one("toolOverrides", &json!(vec!["x"; 2_000]), refusal);
     }
 
     #[test]

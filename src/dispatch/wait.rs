@@ -11,6 +11,7 @@ use crate::events::{Log, Notice, Subscription};
 use crate::ids::WireId;
 use crate::session::RunRecord;
 
+use super::resolve::owner;
 use super::{Caller, Dispatch, DispatchError, EndedRun, Waited};
 
 /// Longest wait a caller may ask for.
@@ -35,14 +36,19 @@ impl Dispatch {
             return Ok(Waited::Running);
         };
         let deadline = Instant::now() + limit.min(WAIT_MAX);
-        let log = if let Some(log) = self.newest_log(&wire_id) {
+        let log = if let Some(log) = self.newest_log(caller, &wire_id) {
             log
         } else {
-            let record = self.parts.ledger.find_run(wire_id.clone()).await?;
+            let principal = Some(owner(caller).principal());
+            let record = self
+                .parts
+                .ledger
+                .find_run(wire_id.clone(), principal)
+                .await?;
             if let Some(record) = record.filter(|record| record.terminal.is_some()) {
                 return self.ended_from_ledger(record).await.map(Waited::Ended);
             }
-            match timeout_at(deadline, self.appearance(&wire_id)).await {
+            match timeout_at(deadline, self.appearance(caller, &wire_id)).await {
                 Ok(log) => log,
                 Err(_elapsed) => return Ok(Waited::Running),
             }
@@ -83,15 +89,15 @@ impl Dispatch {
         })
     }
 
-    fn newest_log(&self, wire_id: &WireId) -> Option<Arc<Log>> {
-        self.parts.logs.by_wire_id(wire_id).into_iter().next()
+    fn newest_log(&self, caller: &Caller, wire_id: &WireId) -> Option<Arc<Log>> {
+        self.logs_of(caller, wire_id).into_iter().next()
     }
 
     /// Waits until a run with this id is accepted.
-    async fn appearance(&self, wire_id: &WireId) -> Arc<Log> {
+    async fn appearance(&self, caller: &Caller, wire_id: &WireId) -> Arc<Log> {
         let mut notices = self.parts.bus.subscribe();
         loop {
-            if let Some(log) = self.newest_log(wire_id) {
+            if let Some(log) = self.newest_log(caller, wire_id) {
                 return log;
             }
             match notices.recv().await {

@@ -8,10 +8,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::run::{Event, RunInfo, Terminal};
+use crate::run::{Event, RunInfo, Terminal, ToolCallDelta};
+
+use super::pieces::Pieces;
 
 /// Most text deltas that get a sequence number of their own; later ones share the last number.
 const TEXT_MARKS_MAX: usize = 262_144;
+
+/// What a record costs beside what it says.
+const RECORD_BYTES: usize = 64;
 
 /// How much a log may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,32 +58,38 @@ impl Record {
     }
 
     fn bytes(&self) -> usize {
-        const OVERHEAD: usize = 64;
-        let body = match self {
+        let said = match self {
             Self::Started { .. } => 0,
             Self::Event(event) => match event {
                 Event::Text(text) | Event::Reasoning(text) => text.len(),
                 Event::ToolStart {
+                    id,
                     name,
                     arguments: value,
-                    ..
                 }
                 | Event::ToolUpdate {
+                    id,
                     name,
                     partial: value,
-                    ..
                 }
                 | Event::ToolResult {
+                    id,
                     name,
                     result: value,
                     ..
-                } => name.len() + json_bytes(value),
-                Event::ToolCall(delta) => delta.arguments.len(),
+                } => id.len() + name.len() + json_bytes(value),
+                Event::ToolCall(delta) => call_bytes(delta),
                 Event::Usage(_) | Event::Finished(_) => 0,
             },
         };
-        OVERHEAD + body
+        RECORD_BYTES + said
     }
+}
+
+/// What a piece of a tool call says: its arguments, and the id and name that come with the first.
+fn call_bytes(delta: &ToolCallDelta) -> usize {
+    let named = [&delta.id, &delta.name].into_iter().flatten();
+    delta.arguments.len() + named.map(String::len).sum::<usize>()
 }
 
 /// A close upper bound of what a JSON value occupies, without encoding it.
@@ -105,6 +116,40 @@ pub struct Log {
     state: Mutex<State>,
 }
 
+/// Something that is part of an answer and no text.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// One record, with its sequence number.
+    Record(u64, Arc<Record>),
+    /// Pieces of a tool call that came one behind the other.
+    Pieces(Pieces),
+}
+
+impl Said {
+    /// The first sequence number in it.
+    pub(super) const fn first_seq(&self) -> u64 {
+        match self {
+            Self::Record(seq, _) => *seq,
+            Self::Pieces(pieces) => pieces.first_seq(),
+        }
+    }
+
+    /// The last sequence number in it.
+    pub(super) fn last_seq(&self) -> u64 {
+        match self {
+            Self::Record(seq, _) => *seq,
+            Self::Pieces(pieces) => pieces.last_seq(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Record(_, record) => record.bytes(),
+            Self::Pieces(pieces) => RECORD_BYTES + pieces.bytes(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Sequence number of the last thing appended; the first is 1.
@@ -113,8 +158,8 @@ pub(super) struct State {
     pub(super) text: String,
     /// For each text delta: its sequence number and where it ends in `text`.
     pub(super) marks: Vec<(u64, usize)>,
-    /// Records that are part of the answer.
-    pub(super) answer: Vec<(u64, Arc<Record>)>,
+    /// What is part of the answer beside its text, in order.
+    pub(super) answer: Vec<Said>,
     /// Other records, bounded by bytes.
     pub(super) extra: VecDeque<(u64, Arc<Record>)>,
     extra_bytes: usize,
@@ -169,16 +214,32 @@ impl Log {
             if state.terminal.is_some() {
                 return;
             }
-            state.seq += 1;
-            let seq = state.seq;
             if record.is_answer() {
-                state.answer.push((seq, Arc::new(record)));
+                state.push_answer(record);
             } else {
-                state.push_extra(seq, record, self.limits.event_bytes_max);
+                state.push_extra(record, self.limits.event_bytes_max);
             }
             state.take_wakers()
         };
         wake(wakers);
+    }
+
+    /// What an event would count as part of the answer: what it says, and what keeping it costs
+    /// when it does not go on with the event before it.
+    pub fn output_bytes(&self, event: &Event) -> usize {
+        match event {
+            Event::Text(text) => text.len(),
+            Event::ToolCall(delta) => match self.lock().goes_on(delta) {
+                Some(_) => call_bytes(delta).max(1),
+                None => call_bytes(delta) + RECORD_BYTES,
+            },
+            Event::Usage(_) => RECORD_BYTES,
+            Event::Reasoning(_)
+            | Event::ToolStart { .. }
+            | Event::ToolUpdate { .. }
+            | Event::ToolResult { .. }
+            | Event::Finished(_) => 0,
+        }
     }
 
     /// Closes the log with the run's one terminal; true for the first call, false later.
@@ -190,7 +251,7 @@ impl Log {
             }
             state.seq += 1;
             state.terminal = Some(Arc::new(terminal));
-            state.text.shrink_to_fit();
+            state.shrink();
             state.take_wakers()
         };
         wake(wakers);
@@ -206,9 +267,12 @@ impl Log {
     pub fn started_at_ms(&self) -> Option<u64> {
         let state = self.lock();
         let mut answer = state.answer.iter();
-        answer.find_map(|(_, record)| match **record {
-            Record::Started { at_ms } => Some(at_ms),
-            Record::Event(_) => None,
+        answer.find_map(|said| match said {
+            Said::Record(_, record) => match **record {
+                Record::Started { at_ms } => Some(at_ms),
+                Record::Event(_) => None,
+            },
+            Said::Pieces(_) => None,
         })
     }
 
@@ -232,12 +296,20 @@ impl Log {
         self.lock().text.len()
     }
 
-    /// Every record that is kept, in order, with its sequence number.
-    pub fn records(&self) -> Vec<(u64, Arc<Record>)> {
-        let mut records: Vec<_> = {
+    /// Every record that is kept, in order, with its sequence number. Pieces of a tool call that
+    /// came one behind the other are merged, but for those on either side of event `split`.
+    pub fn records(&self, split: u64) -> Vec<(u64, Arc<Record>)> {
+        let mut records = Vec::new();
+        {
             let state = self.lock();
-            state.answer.iter().chain(&state.extra).cloned().collect()
-        };
+            for said in &state.answer {
+                match said {
+                    Said::Record(seq, record) => records.push((*seq, Arc::clone(record))),
+                    Said::Pieces(pieces) => records.extend(pieces.split_at(split)),
+                }
+            }
+            records.extend(state.extra.iter().cloned());
+        }
         records.sort_unstable_by_key(|(seq, _)| *seq);
         records
     }
@@ -245,7 +317,7 @@ impl Log {
     /// The bytes the log holds, for the limit on logs of ended runs.
     pub fn bytes(&self) -> usize {
         let state = self.lock();
-        let answer: usize = state.answer.iter().map(|(_, record)| record.bytes()).sum();
+        let answer: usize = state.answer.iter().map(Said::bytes).sum();
         size_of::<Self>()
             + state.text.capacity()
             + 16 * state.marks.len()
@@ -260,9 +332,46 @@ impl Log {
 }
 
 impl State {
-    fn push_extra(&mut self, seq: u64, record: Record, bytes_max: usize) {
+    /// The pieces that this one would go on with.
+    fn goes_on(&mut self, delta: &ToolCallDelta) -> Option<&mut Pieces> {
+        let next = self.seq + 1;
+        match self.answer.last_mut() {
+            Some(Said::Pieces(last)) => last.goes_on(next, delta).then_some(last),
+            Some(Said::Record(..)) | None => None,
+        }
+    }
+
+    /// Adds part of an answer as the next event.
+    fn push_answer(&mut self, record: Record) {
+        let mut said = None;
+        if let Record::Event(Event::ToolCall(delta)) = &record {
+            if let Some(pieces) = self.goes_on(delta) {
+                pieces.push(delta);
+                self.seq += 1;
+                return;
+            }
+            said = Pieces::begin(self.seq + 1, delta).map(Said::Pieces);
+        }
+        self.seq += 1;
+        let seq = self.seq;
+        let said = said.unwrap_or_else(|| Said::Record(seq, Arc::new(record)));
+        self.answer.push(said);
+    }
+
+    /// Gives back what was held for more of the answer.
+    fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        for said in &mut self.answer {
+            if let Said::Pieces(pieces) = said {
+                pieces.shrink();
+            }
+        }
+    }
+
+    fn push_extra(&mut self, record: Record, bytes_max: usize) {
+        self.seq += 1;
         self.extra_bytes += record.bytes();
-        self.extra.push_back((seq, Arc::new(record)));
+        self.extra.push_back((self.seq, Arc::new(record)));
         while self.extra_bytes > bytes_max {
             let Some((dropped, record)) = self.extra.pop_front() else {
                 break;

@@ -6,6 +6,7 @@
 mod bus;
 mod log;
 mod logs;
+mod pieces;
 mod subscription;
 
 pub use bus::{

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use crate::run::Terminal;
 
-use super::log::{Log, Record, State};
+use super::log::{Log, Record, Said, State};
 
 /// Most text bytes one item carries, so that a late reader does not copy megabytes at once.
 const ITEM_TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -173,18 +173,16 @@ impl Subscription {
         }
         let record = state.next_record(self.seq);
         let limit = match record {
-            Some((seq, _)) => state.text_end_before(seq),
+            Some(next) => state.text_end_before(next.seq()),
             None => state.text.len(),
         };
         if self.text_end < limit {
             return Some(self.pick_text(state, limit));
         }
-        if let Some((seq, record)) = record {
+        if let Some(next) = record {
+            let (seq, record) = next.read(self.seq);
             self.seq = seq;
-            return Some(Item::Record {
-                seq,
-                record: Arc::clone(record),
-            });
+            return Some(Item::Record { seq, record });
         }
         let terminal = state.terminal.as_ref()?;
         self.ended = true;
@@ -230,15 +228,42 @@ impl Drop for Subscription {
     }
 }
 
+/// What comes next beside text.
+#[derive(Clone, Copy)]
+enum Next<'a> {
+    Answer(&'a Said),
+    Extra(u64, &'a Arc<Record>),
+}
+
+impl Next<'_> {
+    /// The first sequence number in it; no text stands between that and the last.
+    const fn seq(&self) -> u64 {
+        match self {
+            Self::Answer(said) => said.first_seq(),
+            Self::Extra(seq, _) => *seq,
+        }
+    }
+
+    /// What of it is behind event `after`.
+    fn read(&self, after: u64) -> (u64, Arc<Record>) {
+        match self {
+            Self::Answer(Said::Pieces(pieces)) => pieces.item_after(after),
+            Self::Answer(Said::Record(seq, record)) => (*seq, Arc::clone(record)),
+            Self::Extra(seq, record) => (*seq, Arc::clone(record)),
+        }
+    }
+}
+
 impl State {
     /// The first record with a sequence number above `seq`.
-    fn next_record(&self, seq: u64) -> Option<(u64, &Arc<Record>)> {
-        let answer = self.answer.partition_point(|(at, _)| *at <= seq);
+    fn next_record(&self, seq: u64) -> Option<Next<'_>> {
+        let answer = self.answer.partition_point(|said| said.last_seq() <= seq);
         let extra = self.extra.partition_point(|(at, _)| *at <= seq);
-        let answer = self.answer.get(answer).map(|(at, record)| (*at, record));
-        let extra = self.extra.get(extra).map(|(at, record)| (*at, record));
+        let answer = self.answer.get(answer).map(Next::Answer);
+        let extra = self.extra.get(extra);
+        let extra = extra.map(|(at, record)| Next::Extra(*at, record));
         match (answer, extra) {
-            (Some(a), Some(b)) => Some(if a.0 < b.0 { a } else { b }),
+            (Some(a), Some(b)) => Some(if a.seq() < b.seq() { a } else { b }),
             (a, b) => a.or(b),
         }
     }
@@ -259,15 +284,19 @@ impl State {
         (*end > from).then_some(*end)
     }
 
+    /// Whether an event is part of the answer and no text.
+    fn is_in_answer(&self, seq: u64) -> bool {
+        let at = self.answer.partition_point(|said| said.last_seq() < seq);
+        let said = self.answer.get(at);
+        said.is_some_and(|said| said.first_seq() <= seq)
+    }
+
     fn is_boundary(&self, seq: u64, last_mark_seq: u64) -> bool {
         seq == 0
             || seq == last_mark_seq
             || seq == self.dropped_through
             || (seq == self.seq && self.terminal.is_some())
-            || self
-                .answer
-                .binary_search_by_key(&seq, |(at, _)| *at)
-                .is_ok()
+            || self.is_in_answer(seq)
             || self.extra.binary_search_by_key(&seq, |(at, _)| *at).is_ok()
     }
 }

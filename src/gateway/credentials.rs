@@ -106,6 +106,7 @@ fn store_error(error: &LedgerError) -> StoreError {
         | LedgerError::NotFound
         | LedgerError::LabelInUse { .. }
         | LedgerError::Ended
+        | LedgerError::Guarded(_)
         | LedgerError::Failed { .. } => {
             tracing::error!(%error, "devices could not be read or written");
             StoreError::Failed

@@ -29,13 +29,13 @@ use crate::agent::{AgentRef, ByModel};
 use crate::auth::{AuthMode, Authenticator, Devices, RateConfig, Rates, Secret};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, Backend, Config, SecretSource};
-use crate::dispatch::{Dispatch, LogTail, LogTailQuery, LogView, Parts};
+use crate::dispatch::{AgentCatalog, Dispatch, LogTail, LogTailQuery, LogView, Parts, RunSettings};
 use crate::events::{InProcessBus, Logs};
 use crate::ids::{AgentId, IdSource, SystemIds};
 use crate::metrics::Metrics;
 use crate::scheduler::{Backends, SchedulerHandle, SchedulerParts};
 use crate::session::sqlite::{OpenError, OpenOptions, SqliteLedger};
-use crate::session::{Ledger, LedgerError, OpenRun, StoreConfig};
+use crate::session::{Ledger, LedgerError, StoreConfig};
 use crate::shutdown::{Drain, Phase, Tasks};
 use crate::transport::http::{HttpFront, HttpParts};
 use crate::transport::{Listener, Transport, TransportParts};
@@ -317,14 +317,15 @@ impl Root {
         mut self,
         listener: L,
         addr: SocketAddr,
-        waiting: Vec<OpenRun>,
+        waiting: Vec<recover::Left>,
     ) -> Gateway {
         let logs = Arc::new(Logs::new(self.config.logs));
         let rates = Arc::new(Rates::new(RateConfig::default()));
         let auth = Arc::new(self.authenticator());
-        let scheduler = self.scheduler(&logs);
+        let agents: Arc<dyn AgentCatalog> = Arc::new(self.catalog());
+        let scheduler = self.scheduler(&logs, &agents);
         self.bus.set_control(Arc::new(scheduler.clone()));
-        let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates));
+        let dispatch = Arc::new(self.dispatch(&logs, &scheduler, &rates, agents));
         // Before the first connection, so that nothing goes ahead of what was accepted earlier.
         recover::requeue(waiting, &dispatch, &self.ledger, &self.clock).await;
         let transport = self.transport(&dispatch, &auth, &rates);
@@ -381,7 +382,7 @@ impl Root {
         Authenticator::new(self.config.auth.clone(), Arc::new(devices), metrics)
     }
 
-    fn scheduler(&self, logs: &Arc<Logs>) -> SchedulerHandle {
+    fn scheduler(&self, logs: &Arc<Logs>, agents: &Arc<dyn AgentCatalog>) -> SchedulerHandle {
         let parts = SchedulerParts {
             tasks: self.tasks.clone(),
             drain: self.drain.clone(),
@@ -392,24 +393,27 @@ impl Root {
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
             metrics: Arc::clone(&self.metrics),
+            settings: Arc::new(RunSettings {
+                agents: Arc::clone(agents),
+            }),
         };
         SchedulerHandle::start(&self.config.scheduler, parts)
     }
 
     fn dispatch(
-        &mut self,
+        &self,
         logs: &Arc<Logs>,
         scheduler: &SchedulerHandle,
         rates: &Arc<Rates>,
+        agents: Arc<dyn AgentCatalog>,
     ) -> Dispatch {
-        let catalog = self.catalog();
         Dispatch::new(Parts {
             scheduler: scheduler.clone(),
             queue: self.config.scheduler.queue,
             ledger: Arc::clone(&self.ledger),
             logs: Arc::clone(logs),
             bus: Arc::<InProcessBus>::clone(&self.bus),
-            agents: Arc::new(catalog),
+            agents,
             config: Arc::<crate::config::View>::clone(&self.config.view),
             log_lines: Arc::clone(&self.log_lines),
             rates: Arc::clone(rates),

@@ -2,19 +2,26 @@
 //!
 //! Every accepted run gets exactly one terminal: one that had started ends as interrupted, unless
 //! its agent's runs may be started over; one that never started is queued again, in the order of
-//! acceptance; its input is in the transcript either way.
+//! acceptance; its input is in the transcript either way. One that was part of another run shares
+//! that one's fate.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::dispatch::Dispatch;
-use crate::ids::AgentId;
-use crate::run::{Outcome, Terminal};
+use crate::dispatch::{Dispatch, NotResumed};
+use crate::ids::{AgentId, RunId};
+use crate::run::{AbortCause, Outcome, Terminal};
 use crate::session::{EndRun, Ledger, LedgerError, OpenRun};
 
 /// Open runs that are read at most; more than the queue of a gateway can hold.
 const OPEN_RUNS_MAX: u32 = 100_000;
+
+/// A run to queue again, and those that are part of it.
+pub(super) struct Left {
+    run: OpenRun,
+    folded: Vec<OpenRun>,
+}
 
 /// Ends what had started and returns what is to be queued again: first the runs of `restartable`
 /// agents that had started, because they held their lanes, then what waited, each oldest first.
@@ -25,17 +32,22 @@ pub(super) async fn settle(
     ledger: &Arc<dyn Ledger>,
     clock: &Arc<dyn Clock>,
     restartable: &HashSet<AgentId>,
-) -> Result<Vec<OpenRun>, LedgerError> {
+) -> Result<Vec<Left>, LedgerError> {
     let mut begun = Vec::new();
     let mut waiting = Vec::new();
     let mut interrupted = 0_u64;
+    let mut folded: HashMap<RunId, Vec<OpenRun>> = HashMap::new();
     for run in ledger.open_runs(OPEN_RUNS_MAX).await? {
-        if run.record.started_at_ms.is_none() {
+        if let Some(into) = run.folded_into {
+            folded.entry(into).or_default().push(run);
+        } else if run.record.started_at_ms.is_none() {
             waiting.push(run);
         } else if restartable.contains(&run.record.agent) {
             begun.push(run);
         } else {
-            end(&run, ledger, clock).await?;
+            // With it end those that are part of it.
+            folded.remove(&run.record.run_id);
+            end(&run, Outcome::Interrupted, ledger, clock).await?;
             interrupted += 1;
         }
     }
@@ -46,28 +58,31 @@ pub(super) async fn settle(
         );
     }
     begun.append(&mut waiting);
-    Ok(begun)
+    let left = begun.into_iter().map(|run| Left {
+        folded: folded.remove(&run.record.run_id).unwrap_or_default(),
+        run,
+    });
+    Ok(left.collect())
 }
 
-/// Queues runs again; one that cannot be queued ends as interrupted.
+/// Queues runs again; one that cannot be queued ends.
 pub(super) async fn requeue(
-    runs: Vec<OpenRun>,
+    runs: Vec<Left>,
     dispatch: &Dispatch,
     ledger: &Arc<dyn Ledger>,
     clock: &Arc<dyn Clock>,
 ) {
-    for run in runs {
-        let queued = match dispatch.requeue(&run).await {
-            Ok(queued) => queued,
+    for Left { run, folded } in runs {
+        let outcome = match dispatch.requeue(&run, &folded).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(NotResumed::Revoked)) => Outcome::Aborted(AbortCause::Revoked),
+            Ok(Err(NotResumed::Impossible)) => Outcome::Interrupted,
             Err(error) => {
                 tracing::warn!(run_id = %run.record.run_id, %error, "run not queued again");
-                false
+                Outcome::Interrupted
             }
         };
-        if queued {
-            continue;
-        }
-        if let Err(error) = end(&run, ledger, clock).await {
+        if let Err(error) = end(&run, outcome, ledger, clock).await {
             tracing::error!(run_id = %run.record.run_id, %error, "run not settled");
         }
     }
@@ -75,6 +90,7 @@ pub(super) async fn requeue(
 
 async fn end(
     run: &OpenRun,
+    outcome: Outcome,
     ledger: &Arc<dyn Ledger>,
     clock: &Arc<dyn Clock>,
 ) -> Result<(), LedgerError> {
@@ -84,11 +100,11 @@ async fn end(
         session: run.record.session.clone(),
         entries: Vec::new(),
         terminal: Terminal {
-            outcome: Outcome::Interrupted,
+            outcome,
             started_at_ms: run.record.started_at_ms,
             ended_at_ms: clock.now_ms(),
             usage: None,
         },
     };
-    ledger.end_run(end).await.map(|_entries| ())
+    ledger.end_run(end).await.map(|_ended| ())
 }

@@ -47,10 +47,11 @@ impl Stopper {
         );
         let budget_ends = Instant::now() + self.budget;
         let orderly = async {
-            self.scheduler.drain().await;
+            self.scheduler.drain();
             if !self.runs_end(self.budget).await {
                 tracing::warn!(runs = self.logs.live().len(), "the drain budget is used up");
-                self.scheduler.cancel_all(AbortCause::Restart).await;
+                self.scheduler
+                    .cancel_where(|_run| true, AbortCause::Restart);
                 self.runs_end(SETTLE_MAX).await;
             }
             self.drain.advance(Phase::Closing);

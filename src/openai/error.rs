@@ -284,7 +284,8 @@ impl ApiError {
             | AbortCause::Replaced
             | AbortCause::ClientGone
             | AbortCause::Dropped
-            | AbortCause::SessionEnded => Self {
+            | AbortCause::SessionEnded
+            | AbortCause::Revoked => Self {
                 status: 500,
                 kind: "api_error",
                 message: Cow::Borrowed("The run was aborted."),

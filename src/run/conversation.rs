@@ -52,8 +52,11 @@ impl Conversation {
 
     /// Adds what the next entry of the transcript says.
     pub(crate) fn push(&mut self, entry: &Entry) {
+        if entry.body.is_withheld() {
+            return;
+        }
         let message = match &entry.body {
-            EntryBody::User { text, images } => {
+            EntryBody::User { text, images, .. } => {
                 let mut message = Message::text(Role::User, text.clone());
                 message.images.clone_from(images);
                 message
@@ -72,6 +75,7 @@ impl Conversation {
                 tool_call_id,
                 name,
                 text,
+                ..
             } => {
                 let mut message = Message::text(Role::Tool, text.clone());
                 message.tool_call_id = Some(tool_call_id.clone());
@@ -195,6 +199,7 @@ mod tests {
         EntryBody::User {
             text: text.to_owned(),
             images: Vec::new(),
+            withheld: false,
         }
     }
 

@@ -21,6 +21,23 @@ pub struct Terminal {
     pub usage: Option<Usage>,
 }
 
+impl Terminal {
+    /// The terminal of a message that became part of the run that ended like this: what is true of
+    /// that run is true of the message, but the answer and its tokens are the run's.
+    #[must_use]
+    pub fn of_folded(&self) -> Self {
+        let outcome = match &self.outcome {
+            Outcome::Ok(_) => Outcome::Ok(FinishReason::Folded),
+            other => other.clone(),
+        };
+        Self {
+            outcome,
+            usage: None,
+            ..self.clone()
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,6 +108,8 @@ pub enum AbortCause {
     Dropped,
     /// The session was reset or deleted.
     SessionEnded,
+    /// The device that asked for it was removed or its token revoked.
+    Revoked,
 }
 
 impl AbortCause {
@@ -102,6 +121,7 @@ impl AbortCause {
             Self::Replaced | Self::ClientGone | Self::SessionEnded => "aborted",
             Self::Restart => "restart",
             Self::Dropped => "dropped",
+            Self::Revoked => "revoked",
         }
     }
 }

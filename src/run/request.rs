@@ -148,7 +148,7 @@ pub struct Tool {
 }
 
 /// How free the model is in calling client tools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToolChoice {
     /// The model decides.
     #[default]
@@ -162,7 +162,8 @@ pub enum ToolChoice {
 }
 
 /// Sampling and output wishes; `None` leaves the choice to the model server.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sampling {
     /// 0 to 2.
     pub temperature: Option<f64>,
@@ -193,7 +194,7 @@ pub struct Sampling {
 }
 
 /// The form of an answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum OutputFormat {
     /// Whatever the model says.
     #[default]

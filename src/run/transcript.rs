@@ -50,6 +50,9 @@ pub enum EntryBody {
         /// Images that came with it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         images: Vec<Image>,
+        /// Whether its run ended before an agent got it: agents never do.
+        #[serde(default, skip_serializing_if = "is_false")]
+        withheld: bool,
     },
     /// A message of the agent.
     Assistant {
@@ -98,6 +101,9 @@ pub enum EntryBody {
         name: Option<String>,
         /// The text.
         text: String,
+        /// Whether its run ended before an agent got it: agents never do.
+        #[serde(default, skip_serializing_if = "is_false")]
+        withheld: bool,
     },
     /// An assistant message put in by an operator.
     Injected {
@@ -125,6 +131,35 @@ pub enum EntryBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept_from: Option<u64>,
     },
+}
+
+impl EntryBody {
+    /// Marks input whose run ended before an agent got it.
+    pub fn withhold(&mut self) {
+        if let Self::User { withheld, .. } | Self::ToolResult { withheld, .. } = self {
+            *withheld = true;
+        }
+    }
+
+    /// Whether it is input no agent is to get.
+    pub const fn is_withheld(&self) -> bool {
+        match self {
+            Self::User { withheld, .. } | Self::ToolResult { withheld, .. } => *withheld,
+            Self::Assistant { .. }
+            | Self::Tool { .. }
+            | Self::Injected { .. }
+            | Self::Command { .. }
+            | Self::Compaction { .. } => false,
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Why an assistant message is only a part.

@@ -11,6 +11,10 @@ pub struct SchedulerConfig {
     pub active_max: u32,
     /// Runs that wait in all (`messages.queue.totalCap`).
     pub waiting_max: u32,
+    /// Runs of one credential that wait (`messages.queue.credentialCap`).
+    pub credential_waiting_max: u32,
+    /// Runs of one user, device or connection that wait (`messages.queue.partyCap`).
+    pub party_waiting_max: u32,
     /// How long a run may wait for its lane (`messages.queue.waitSeconds`).
     pub wait: Duration,
     /// What happens in a busy session.
@@ -46,6 +50,8 @@ impl Default for SchedulerConfig {
         Self {
             active_max: 256,
             waiting_max: 10_000,
+            credential_waiting_max: 2_500,
+            party_waiting_max: 1_000,
             wait: Duration::from_mins(10),
             queue: QueueConfig::default(),
         }

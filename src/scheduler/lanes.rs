@@ -2,8 +2,14 @@
 //!
 //! Owns lanes, caps and their deadlines. Knows no tasks, no clock (callers pass `now`), no agents.
 //! An idle lane holds no memory.
+//!
+//! **Reserved, then accepted.** A run that must wait reserves its place before its accept commit
+//! and goes no further until [`Lanes::accepted`]; a refused one leaves it by [`Lanes::finished`]
+//! and has changed nothing. A chat message may reserve a place in a full lane by *claiming* that of
+//! the oldest chat message ahead: whoever is accepted with a claim pushes the claimed run out.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +28,10 @@ pub struct Caps {
     pub waiting_max: u32,
     /// Waiting runs in one lane.
     pub lane_waiting_max: u32,
+    /// Waiting runs of one credential.
+    pub credential_waiting_max: u32,
+    /// Waiting runs of one user, device or connection inside a credential.
+    pub party_waiting_max: u32,
     /// How long a run may wait.
     pub wait: Duration,
 }
@@ -48,9 +58,8 @@ pub struct Submission {
     pub hold: Option<Duration>,
     /// How long its backend may take to end after it was cancelled.
     pub grace: Duration,
-    /// How long its lane stays idle after it, should it have to wait: more may come that is run
-    /// together with it. Each such run begins the time anew.
-    pub hold_back: Option<Duration>,
+    /// Whether it may push another such run out of a full lane, and be pushed out.
+    pub is_expendable: bool,
 }
 
 /// Why a run was not taken.
@@ -60,6 +69,10 @@ pub enum Refusal {
     LaneFull,
     /// The gateway has as many waiting runs as it may.
     GatewayFull,
+    /// The credential has as many waiting runs as it may.
+    CredentialFull,
+    /// The user, device or connection has as many waiting runs as it may.
+    PartyFull,
     /// No new runs are taken.
     Draining,
 }
@@ -69,8 +82,11 @@ pub enum Refusal {
 pub enum Standing {
     /// It holds a slot: start it.
     Active,
-    /// It waits; [`Action::Start`] or [`Action::Expire`] follows.
+    /// It has a place; once it is accepted, [`Action::Start`] or [`Action::Expire`] follows.
     Waiting,
+    /// The same, in a full lane: its place is that of this run, which must go should the new one be
+    /// accepted.
+    Claiming(RunId),
 }
 
 /// What the owner must do.
@@ -110,13 +126,60 @@ pub struct Lanes {
     actions: VecDeque<Action>,
     active: u32,
     waiting: u32,
+    shares: Shares,
     draining: bool,
+}
+
+/// Waiting runs by who asked for them; nobody without one is in here.
+#[derive(Debug, Default)]
+struct Shares {
+    credentials: HashMap<Arc<str>, u32>,
+    parties: HashMap<(Arc<str>, Arc<str>), u32>,
+}
+
+impl Shares {
+    fn of(&self, claim: &Claim) -> (u32, u32) {
+        let credential = self.credentials.get(&claim.credential);
+        let party = self.parties.get(&party_of(claim));
+        (
+            credential.copied().unwrap_or_default(),
+            party.copied().unwrap_or_default(),
+        )
+    }
+
+    fn add(&mut self, claim: &Claim) {
+        *self
+            .credentials
+            .entry(Arc::clone(&claim.credential))
+            .or_default() += 1;
+        *self.parties.entry(party_of(claim)).or_default() += 1;
+    }
+
+    fn remove(&mut self, claim: &Claim) {
+        take_one(&mut self.credentials, &claim.credential);
+        take_one(&mut self.parties, &party_of(claim));
+    }
+}
+
+fn party_of(claim: &Claim) -> (Arc<str>, Arc<str>) {
+    (Arc::clone(&claim.credential), Arc::clone(&claim.party))
+}
+
+fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Lane {
     active: Option<RunId>,
     waiting: VecDeque<RunId>,
+    /// Waiting runs whose place is claimed by a later one.
+    claimed: usize,
     not_before: Option<Instant>,
     stands: Stands,
 }
@@ -124,7 +187,7 @@ struct Lane {
 /// Where a lane without an active run is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stands {
-    /// Nowhere: it has an active run.
+    /// Nowhere: it has an active run, or its head is not accepted yet.
     #[default]
     Nowhere,
     /// Among the ready lanes, by the claim of its head.
@@ -141,17 +204,27 @@ struct AgentSlots {
 
 #[derive(Debug)]
 struct Place {
+    run: RunId,
     lane: SessionKey,
     claim: Claim,
     hold: Option<Duration>,
     grace: Duration,
     state: State,
     deadline: Option<Instant>,
+    is_accepted: bool,
+    is_expendable: bool,
+    /// Whether its lane was busy when it came.
+    came_to_busy: bool,
+    /// The run whose place it has.
+    claims: Option<RunId>,
+    /// The run that has its place.
+    claimed_by: Option<RunId>,
 }
 
 impl Place {
     fn new(submission: Submission) -> Self {
         Self {
+            run: submission.run,
             lane: submission.lane,
             claim: Claim {
                 credential: submission.credential,
@@ -163,6 +236,11 @@ impl Place {
             grace: submission.grace,
             state: State::Waiting,
             deadline: None,
+            is_accepted: false,
+            is_expendable: submission.is_expendable,
+            came_to_busy: false,
+            claims: None,
+            claimed_by: None,
         }
     }
 }
@@ -187,11 +265,12 @@ impl Lanes {
             actions: VecDeque::new(),
             active: 0,
             waiting: 0,
+            shares: Shares::default(),
             draining: false,
         }
     }
 
-    /// Takes a run into its lane.
+    /// Takes a run into its lane, to be accepted or taken out again.
     ///
     /// # Errors
     /// [`Refusal`] when a bound is reached; nothing has changed then.
@@ -199,32 +278,91 @@ impl Lanes {
         if self.draining {
             return Err(Refusal::Draining);
         }
-        let waiting = self
-            .by_key
-            .get(&submission.lane)
-            .map(|lane| lane.waiting.len());
-        let has_slots = self.has_slots(&submission);
-        // Ready lanes that wait for the same slots go first.
-        let starts = waiting.is_none() && self.ready.len() == 0 && has_slots;
-        if !starts {
-            if waiting.unwrap_or(0)
-                >= usize::try_from(self.caps.lane_waiting_max).unwrap_or(usize::MAX)
-            {
-                return Err(Refusal::LaneFull);
-            }
-            if self.waiting >= self.caps.waiting_max {
-                return Err(Refusal::GatewayFull);
-            }
+        let is_idle = !self.by_key.contains_key(&submission.lane);
+        let mut has_slots = self.has_slots(&submission);
+        if has_slots && self.ready.len() > 0 {
+            // The agent may have got slots: what waits for them goes first.
+            self.refill(now);
+            has_slots = self.has_slots(&submission);
         }
-        let (run, key) = (submission.run, submission.lane.clone());
-        let hold_back = submission.hold_back;
-        self.runs.insert(run, Place::new(submission));
-        if starts {
+        if is_idle && has_slots {
+            let run = submission.run;
+            self.runs.insert(run, Place::new(submission));
             self.activate(run, now);
             return Ok(Standing::Active);
         }
-        self.enqueue(run, &key, hold_back, now);
-        Ok(self.standing_after_refill(run, now))
+        let claims = self.claim(&submission)?;
+        let place = Place::new(submission);
+        self.has_room(&place.claim)?;
+        Ok(self.reserve(place, claims, now))
+    }
+
+    /// Takes note that a run is committed: it goes when it is its turn. `hold_back` is how long its
+    /// lane stays idle after the active run, if it came to a busy lane: more may come that is run
+    /// together with it, and each such run begins the time anew.
+    pub fn accepted(&mut self, run: RunId, hold_back: Option<Duration>, now: Instant) {
+        let Some(place) = self.runs.get_mut(&run) else {
+            return;
+        };
+        place.is_accepted = true;
+        if place.state == State::Active {
+            return;
+        }
+        let (key, pause) = (place.lane.clone(), hold_back.filter(|_| place.came_to_busy));
+        let Some(lane) = self.by_key.get_mut(&key) else {
+            return;
+        };
+        if let Some(pause) = pause {
+            lane.not_before = now.checked_add(pause);
+        }
+        // A lane that is listed keeps its place, or every new run would cost it its turn; only a
+        // longer pause moves it.
+        let must_list = lane.stands == Stands::Nowhere || pause.is_some();
+        if lane.active.is_none() && must_list {
+            self.unlist(&key);
+            self.make_ready(&key, now);
+        }
+        self.refill(now);
+    }
+
+    /// The run whose place a waiting run has, while that waits too.
+    pub fn claim_of(&self, run: RunId) -> Option<RunId> {
+        self.runs.get(&run)?.claims
+    }
+
+    /// The place of the lane a new run gets: a free one, or that of another run.
+    fn claim(&self, submission: &Submission) -> Result<Option<RunId>, Refusal> {
+        let Some(lane) = self.by_key.get(&submission.lane) else {
+            return Ok(None);
+        };
+        let room = usize::try_from(self.caps.lane_waiting_max).unwrap_or(usize::MAX);
+        if lane.waiting.len() - lane.claimed < room {
+            return Ok(None);
+        }
+        // As many again may be on their way, no more.
+        if !submission.is_expendable || lane.claimed >= room {
+            return Err(Refusal::LaneFull);
+        }
+        let is_free = |run: &&RunId| {
+            let place = self.runs.get(run);
+            place.is_some_and(|place| place.is_expendable && place.claimed_by.is_none())
+        };
+        let claimed = lane.waiting.iter().find(is_free);
+        claimed.copied().map(Some).ok_or(Refusal::LaneFull)
+    }
+
+    fn has_room(&self, claim: &Claim) -> Result<(), Refusal> {
+        if self.waiting >= self.caps.waiting_max {
+            return Err(Refusal::GatewayFull);
+        }
+        let (credential, party) = self.shares.of(claim);
+        if party >= self.caps.party_waiting_max {
+            return Err(Refusal::PartyFull);
+        }
+        if credential >= self.caps.credential_waiting_max {
+            return Err(Refusal::CredentialFull);
+        }
+        Ok(())
     }
 
     /// Cancels a run: a waiting one leaves its lane, an active one must end within its grace.
@@ -315,6 +453,12 @@ impl Lanes {
         self.by_key.len()
     }
 
+    /// Whether a lane has more than one run.
+    pub fn is_shared(&self, lane: &SessionKey) -> bool {
+        let lane = self.by_key.get(lane);
+        lane.is_some_and(|lane| lane.waiting.len() + usize::from(lane.active.is_some()) > 1)
+    }
+
     /// The active run of a lane.
     pub fn active_in(&self, lane: &SessionKey) -> Option<RunId> {
         self.by_key.get(lane)?.active
@@ -349,39 +493,51 @@ impl Lanes {
         self.active < self.caps.active_max && slots.active < slots.active_max
     }
 
-    /// Puts a run at the end of its lane; an idle lane becomes ready, now or after its pause.
-    fn enqueue(&mut self, run: RunId, key: &SessionKey, hold_back: Option<Duration>, now: Instant) {
-        let lane = self.by_key.entry(key.clone()).or_default();
+    /// Puts a run at the end of its lane.
+    fn reserve(&mut self, mut place: Place, claims: Option<RunId>, now: Instant) -> Standing {
+        let run = place.run;
+        let lane = self.by_key.entry(place.lane.clone()).or_default();
         // A run for an idle lane has nothing to wait for: more cannot be merged into it.
-        let was_busy = lane.active.is_some() || !lane.waiting.is_empty();
+        place.came_to_busy = lane.active.is_some() || !lane.waiting.is_empty();
+        place.claims = claims;
         lane.waiting.push_back(run);
-        if was_busy && let Some(pause) = hold_back {
-            lane.not_before = now.checked_add(pause);
-        }
-        // A lane that is listed keeps its place, or every new run would cost it its turn; only a
-        // longer pause moves it.
-        let must_list = lane.stands == Stands::Nowhere || (was_busy && hold_back.is_some());
-        let moves = lane.active.is_none() && must_list;
         self.waiting += 1;
+        self.shares.add(&place.claim);
+        self.runs.insert(run, place);
         self.set_deadline(run, now.checked_add(self.caps.wait));
-        if moves {
-            self.unlist(key);
-            self.make_ready(key, now);
+        let Some(claimed) = claims else {
+            return Standing::Waiting;
+        };
+        self.set_claim(claimed, Some(run));
+        Standing::Claiming(claimed)
+    }
+
+    /// Notes who has the place of a waiting run.
+    fn set_claim(&mut self, claimed: RunId, by: Option<RunId>) {
+        let Some(place) = self.runs.get_mut(&claimed) else {
+            return;
+        };
+        let (had, has) = (place.claimed_by.is_some(), by.is_some());
+        place.claimed_by = by;
+        if let Some(lane) = self.by_key.get_mut(&place.lane) {
+            lane.claimed = lane.claimed + usize::from(has) - usize::from(had);
         }
     }
 
-    fn standing_after_refill(&mut self, run: RunId, now: Instant) -> Standing {
-        self.refill(now);
-        let started = self
-            .actions
-            .iter()
-            .position(|action| *action == Action::Start(run));
-        match started {
-            Some(index) => {
-                self.actions.remove(index);
-                Standing::Active
+    /// Gives up what a run that no longer waits claims, and what claims it.
+    fn release_claims(&mut self, run: RunId) {
+        let Some(place) = self.runs.get_mut(&run) else {
+            return;
+        };
+        let (claims, claimed_by) = (place.claims.take(), place.claimed_by);
+        if let Some(claimed) = claims {
+            self.set_claim(claimed, None);
+        }
+        if let Some(claimer) = claimed_by {
+            self.set_claim(run, None);
+            if let Some(claimer) = self.runs.get_mut(&claimer) {
+                claimer.claims = None;
             }
-            None => Standing::Waiting,
         }
     }
 
@@ -396,11 +552,15 @@ impl Lanes {
             else {
                 continue;
             };
+            self.release_claims(head);
             if let Some(lane) = self.by_key.get_mut(&key) {
                 lane.waiting.pop_front();
                 lane.stands = Stands::Nowhere;
             }
             self.waiting -= 1;
+            if let Some(place) = self.runs.get(&head) {
+                self.shares.remove(&place.claim);
+            }
             self.activate(head, now);
             self.actions.push_back(Action::Start(head));
         }
@@ -429,6 +589,7 @@ impl Lanes {
     /// Takes a run out, whatever its state, and lets the next one go.
     fn remove(&mut self, run: RunId, now: Instant) {
         self.set_deadline(run, None);
+        self.release_claims(run);
         let Some(place) = self.runs.remove(&run) else {
             return;
         };
@@ -452,6 +613,7 @@ impl Lanes {
             lane.waiting.retain(|other| *other != run);
         }
         self.waiting -= 1;
+        self.shares.remove(&place.claim);
         if is_idle && was_head {
             self.make_ready(&place.lane, now);
         }
@@ -468,7 +630,8 @@ impl Lanes {
         self.make_ready(&place.lane, now);
     }
 
-    /// Lists an idle lane as ready or paused, or forgets it when nothing waits in it.
+    /// Lists an idle lane as ready or paused, unless its head is not accepted yet, or forgets it
+    /// when nothing waits in it.
     fn make_ready(&mut self, key: &SessionKey, now: Instant) {
         let Some(lane) = self.by_key.get_mut(key) else {
             return;
@@ -477,6 +640,10 @@ impl Lanes {
             self.by_key.remove(key);
             return;
         };
+        if !head.is_accepted {
+            lane.stands = Stands::Nowhere;
+            return;
+        }
         match lane.not_before {
             Some(at) if at > now => {
                 lane.stands = Stands::Paused(at);
@@ -539,6 +706,8 @@ mod tests {
             active_max: 3,
             waiting_max: 12,
             lane_waiting_max: 4,
+            credential_waiting_max: 12,
+            party_waiting_max: 12,
             wait: Duration::from_secs(100),
         }
     }
@@ -558,8 +727,16 @@ mod tests {
             party: format!("p{party}").into(),
             hold: Some(HOLD),
             grace: Duration::from_secs(2),
-            hold_back: None,
+            is_expendable: false,
         }
+    }
+
+    /// Takes a run in and accepts it.
+    fn put(lanes: &mut Lanes, submission: Submission, now: Instant) -> Result<Standing, Refusal> {
+        let run = submission.run;
+        let standing = lanes.submit(submission, now)?;
+        lanes.accepted(run, None, now);
+        Ok(standing)
     }
 
     #[test]
@@ -567,15 +744,15 @@ mod tests {
         let mut lanes = Lanes::new(caps());
         let now = Instant::now();
         assert_eq!(
-            lanes.submit(submission(1, 0, 0, 0), now),
+            put(&mut lanes, submission(1, 0, 0, 0), now),
             Ok(Standing::Active)
         );
         assert_eq!(
-            lanes.submit(submission(2, 0, 0, 0), now),
+            put(&mut lanes, submission(2, 0, 0, 0), now),
             Ok(Standing::Waiting)
         );
         assert_eq!(
-            lanes.submit(submission(3, 0, 0, 0), now),
+            put(&mut lanes, submission(3, 0, 0, 0), now),
             Ok(Standing::Waiting)
         );
         assert_eq!(lanes.cancel(run_id(2), now), Cancelled::Waiting);
@@ -595,22 +772,22 @@ mod tests {
         });
         let now = Instant::now();
         for n in 0..5 {
-            lanes.submit(submission(n, 0, 0, 0), now).unwrap();
+            put(&mut lanes, submission(n, 0, 0, 0), now).unwrap();
         }
         assert_eq!(
-            lanes.submit(submission(5, 0, 0, 0), now),
+            put(&mut lanes, submission(5, 0, 0, 0), now),
             Err(Refusal::LaneFull)
         );
-        lanes.submit(submission(6, 1, 0, 0), now).unwrap();
-        lanes.submit(submission(7, 2, 0, 0), now).unwrap();
+        put(&mut lanes, submission(6, 1, 0, 0), now).unwrap();
+        put(&mut lanes, submission(7, 2, 0, 0), now).unwrap();
         assert_eq!(
-            lanes.submit(submission(8, 2, 0, 0), now),
+            put(&mut lanes, submission(8, 2, 0, 0), now),
             Err(Refusal::GatewayFull)
         );
         assert_eq!((lanes.active(), lanes.waiting(), lanes.lanes()), (2, 5, 3));
         lanes.drain();
         assert_eq!(
-            lanes.submit(submission(9, 9, 1, 0), now),
+            put(&mut lanes, submission(9, 9, 1, 0), now),
             Err(Refusal::Draining)
         );
     }
@@ -620,12 +797,15 @@ mod tests {
         let mut lanes = Lanes::new(caps());
         let now = Instant::now();
         for n in 0..3 {
-            lanes
-                .submit(submission(n, u8::try_from(n).unwrap(), 0, 0), now)
-                .unwrap();
+            put(
+                &mut lanes,
+                submission(n, u8::try_from(n).unwrap(), 0, 0),
+                now,
+            )
+            .unwrap();
         }
         assert_eq!(
-            lanes.submit(submission(9, 9, 1, 0), now),
+            put(&mut lanes, submission(9, 9, 1, 0), now),
             Ok(Standing::Active)
         );
     }
@@ -634,8 +814,8 @@ mod tests {
     fn a_backend_that_does_not_end_loses_its_slot_after_its_grace() {
         let mut lanes = Lanes::new(caps());
         let now = Instant::now();
-        lanes.submit(submission(1, 0, 0, 0), now).unwrap();
-        lanes.submit(submission(2, 0, 0, 0), now).unwrap();
+        put(&mut lanes, submission(1, 0, 0, 0), now).unwrap();
+        put(&mut lanes, submission(2, 0, 0, 0), now).unwrap();
         assert_eq!(lanes.cancel(run_id(1), now), Cancelled::Active);
         assert_eq!(
             lanes.poll_timeout(),
@@ -653,8 +833,8 @@ mod tests {
     fn a_run_that_waits_too_long_leaves() {
         let mut lanes = Lanes::new(caps());
         let now = Instant::now();
-        lanes.submit(submission(1, 0, 0, 0), now).unwrap();
-        lanes.submit(submission(2, 0, 0, 0), now).unwrap();
+        put(&mut lanes, submission(1, 0, 0, 0), now).unwrap();
+        put(&mut lanes, submission(2, 0, 0, 0), now).unwrap();
         lanes.handle_timeout(now + Duration::from_secs(100));
         assert_eq!(lanes.poll_action(), Some(Action::Expire(run_id(2))));
         assert_eq!((lanes.active(), lanes.waiting()), (1, 0));
@@ -664,20 +844,21 @@ mod tests {
     fn a_lane_that_is_held_back_waits_for_more() {
         let mut lanes = Lanes::new(caps());
         let now = Instant::now();
-        let held = |n| Submission {
-            hold_back: Some(Duration::from_secs(5)),
-            ..submission(n, 0, 0, 0)
+        let held = |lanes: &mut Lanes, n, at| {
+            let standing = lanes.submit(submission(n, 0, 0, 0), at);
+            lanes.accepted(run_id(n), Some(Duration::from_secs(5)), at);
+            standing
         };
         assert_eq!(
-            lanes.submit(held(1), now),
+            held(&mut lanes, 1, now),
             Ok(Standing::Active),
             "an idle lane starts at once"
         );
-        assert_eq!(lanes.submit(held(2), now), Ok(Standing::Waiting));
+        assert_eq!(held(&mut lanes, 2, now), Ok(Standing::Waiting));
         lanes.finished(run_id(1), now + Duration::from_secs(1));
         assert_eq!(lanes.poll_action(), None);
         let third = now + Duration::from_secs(4);
-        assert_eq!(lanes.submit(held(3), third), Ok(Standing::Waiting));
+        assert_eq!(held(&mut lanes, 3, third), Ok(Standing::Waiting));
         assert_eq!(lanes.poll_timeout(), Some(third + Duration::from_secs(5)));
         lanes.handle_timeout(now + Duration::from_secs(8));
         assert_eq!(lanes.poll_action(), None);
@@ -697,6 +878,8 @@ mod tests {
         let caps = Caps {
             active_max: 4,
             waiting_max: 20_000,
+            credential_waiting_max: 20_000,
+            party_waiting_max: 20_000,
             ..caps()
         };
         let mut lanes = Lanes::new(caps);
@@ -706,7 +889,7 @@ mod tests {
             run.lane = SessionKey::from_canonical(format!("agent:a0:{n}"));
             run.agent_active_max = 1000;
             run.party = party.into();
-            lanes.submit(run, now).unwrap()
+            put(lanes, run, now).unwrap()
         };
         let mut running: VecDeque<u64> = VecDeque::new();
         for n in 0..10_000 {

@@ -1,11 +1,13 @@
 //! Decides which run goes when: one at a time per session, within caps, fairly.
 //!
-//! [`lanes`] is the pure core. One owner task holds it; everybody else holds a
-//! [`SchedulerHandle`]. Each run has one task for its whole life (`run_task`). Knows nothing of
-//! HTTP or WebSocket.
+//! [`lanes`] is the pure part; `core` is that and the table of runs, behind one short lock, and
+//! everybody calls it through a [`SchedulerHandle`]. Each run has one task for its whole life
+//! (`run_task`). Knows nothing of HTTP or WebSocket.
 
+mod accept;
 mod backend;
 mod config;
+mod core;
 mod fair;
 pub mod lanes;
 #[cfg(test)]
@@ -23,39 +25,38 @@ mod verdict;
 
 pub use backend::Backends;
 pub use config::{DropPolicy, QueueConfig, SchedulerConfig};
-pub use order::{Accept, Chat, Commit, Life, Load, Order, RunLimits, SubmitError, Submitted};
+pub use order::{
+    Accept, ApplySettings, Chat, Commit, Life, Load, Order, Recovered, RunLimits, SubmitError,
+    Submitted,
+};
 
-use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
 use crate::events::{Bus, Logs, RunCommand, RunControl, RunReply};
 use crate::ids::{IdSource, RunId};
 use crate::metrics::Metrics;
 use crate::run::{AbortCause, RunInfo};
-use crate::session::Ledger;
+use crate::session::{Begun, EndRun, IdempotencyScope, Ledger, LedgerError};
 use crate::shutdown::{Drain, Phase, Tasks};
 
-use lanes::{Action, Cancelled, Caps, Lanes, Refusal, Standing, Submission};
-use queueing::Chatting;
+use self::core::{Core, Entered, Rejected};
+use lanes::{Caps, Lanes, Refusal, Submission};
+use order::LEDGER_WAIT_MAX;
 use recent::Recent;
-use run_task::{Begin, RunTask, Start};
-use verdict::{Stop, Verdict};
-
-/// Commands that may wait for the owner task; senders wait beyond that.
-const COMMANDS_MAX: usize = 1024;
+use run_task::RunTask;
 
 /// What the scheduler works with.
 #[derive(Clone, Debug)]
 pub struct SchedulerParts {
-    /// Spawns the owner task and the run tasks.
+    /// Spawns the timer and the run tasks.
     pub tasks: Tasks,
-    /// Tells when the owner task is to stop.
+    /// Tells when the timer is to stop.
     pub drain: Drain,
     /// Keeps runs and transcripts.
     pub ledger: Arc<dyn Ledger>,
@@ -71,59 +72,87 @@ pub struct SchedulerParts {
     pub ids: Arc<dyn IdSource>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Puts settings of sessions into turns.
+    pub settings: Arc<dyn ApplySettings>,
 }
 
 /// Talks to the scheduler; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SchedulerHandle {
-    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
     active_max: u32,
 }
 
+impl fmt::Debug for SchedulerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerHandle").finish_non_exhaustive()
+    }
+}
+
+/// What the handle and the tasks share.
 #[derive(Debug)]
-enum Command {
-    Submit {
-        order: Box<Order>,
-        reply: oneshot::Sender<Result<Submitted, SubmitError>>,
-    },
-    Cancel {
-        run: RunId,
-        cause: AbortCause,
-        reply: oneshot::Sender<RunReply>,
-    },
-    Drain {
-        reply: oneshot::Sender<()>,
-    },
-    CancelAll {
-        cause: AbortCause,
-        reply: oneshot::Sender<()>,
-    },
-    Load {
-        reply: oneshot::Sender<Load>,
-    },
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// Wakes the timer, which is to look earlier than it knows.
+    timer: Notify,
+    recent: Recent,
+    parts: SchedulerParts,
+}
+
+impl Shared {
+    /// Decides something, and everything that follows from it.
+    fn with<T>(&self, decide: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        // Nothing in there panics half-way through a change; if it did, what is left is whole runs.
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = decide(&mut core, Instant::now());
+        core.act(&self.parts.metrics);
+        let must_rearm = core.must_rearm();
+        drop(core);
+        if must_rearm {
+            self.timer.notify_one();
+        }
+        decided
+    }
+
+    /// Lets deadlines pass, until the gateway has stopped.
+    async fn keep_time(self: Arc<Self>) {
+        let drain = self.parts.drain.clone();
+        let mut stopped = std::pin::pin!(drain.reached(Phase::Stopped));
+        loop {
+            let deadline = self.with(|core, _now| core.arm());
+            tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                () = sleep_until(deadline) => {
+                    self.with(|core, now| core.lanes.handle_timeout(now));
+                }
+                () = self.timer.notified() => {}
+            }
+        }
+    }
 }
 
 impl SchedulerHandle {
-    /// Starts the owner task.
+    /// Starts the scheduler.
     pub fn start(config: &SchedulerConfig, parts: SchedulerParts) -> Self {
-        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let lanes = Lanes::new(Caps {
+            active_max: config.active_max,
+            waiting_max: config.waiting_max,
+            lane_waiting_max: config.queue.cap,
+            credential_waiting_max: config.credential_waiting_max,
+            party_waiting_max: config.party_waiting_max,
+            wait: config.wait,
+        });
         let tasks = parts.tasks.clone();
-        let owner = Owner {
-            lanes: Lanes::new(Caps {
-                active_max: config.active_max,
-                waiting_max: config.waiting_max,
-                lane_waiting_max: config.queue.cap,
-                wait: config.wait,
-            }),
-            runs: HashMap::new(),
-            queue: config.queue,
-            ended: Arc::default(),
-            recent: Arc::default(),
-            parts: Arc::new(parts),
-        };
-        tasks.spawn("scheduler", owner.work(inbox));
+        let shared = Arc::new(Shared {
+            core: Mutex::new(Core::new(lanes, config.queue)),
+            timer: Notify::new(),
+            recent: Recent::default(),
+            parts,
+        });
+        tasks.spawn("scheduler", Arc::clone(&shared).keep_time());
         Self {
-            commands,
+            shared,
             active_max: config.active_max,
         }
     }
@@ -134,296 +163,135 @@ impl SchedulerHandle {
     }
 
     /// Schedules a run. When this returns `New`, the run is accepted: committed if its session is
-    /// stored, and it will have exactly one terminal.
+    /// stored, and it will have exactly one terminal. What it does to other runs (a reset, an
+    /// interruption, a drop) is done with the accept, and by nothing else. A copy of a key waits
+    /// for the run that has it and takes no place.
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing was scheduled.
+    /// [`SubmitError`]; nothing was scheduled, and nothing has changed.
     ///
     /// # Cancel safety
     /// When the future is dropped, a run that nobody else wants is cancelled
     /// (`OnDisconnect::CancelRun`); another one goes on.
     pub async fn submit(&self, order: Order) -> Result<Submitted, SubmitError> {
+        let scope = order.accept.scope().cloned();
+        // Each turn waits for another run with the same key that was refused in the end.
+        loop {
+            let rejected = match self.shared.with(|core, now| core.submit(&order, now)) {
+                Ok(entered) => return self.launch(order, entered).await,
+                Err(rejected) => rejected,
+            };
+            let known = match &scope {
+                Some(scope) => self.known(scope, &rejected).await,
+                None => Ok(None),
+            };
+            let answer = match (known, rejected) {
+                (Ok(Some(known)), _) => Ok(known),
+                (Ok(None), Rejected::Copy(decided)) if decided.is_cancelled() => continue,
+                (Ok(None), Rejected::Copy(_)) => Err(SubmitError::Stopped),
+                (Ok(None), Rejected::Refused(refusal)) => Err(refusal.into()),
+                (Err(error), _) => Err(error),
+            };
+            if answer.is_err() {
+                self.shared.parts.metrics.runs_refused.add_one();
+            }
+            // First: whoever hears the answer must not find this log any more, which never ends.
+            self.shared.parts.logs.forget(&order.info);
+            return answer;
+        }
+    }
+
+    /// What the key of a run without a place stands for, once that is decided.
+    async fn known(
+        &self,
+        scope: &IdempotencyScope,
+        rejected: &Rejected,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        if let Rejected::Copy(decided) = rejected {
+            timeout(2 * LEDGER_WAIT_MAX, decided.cancelled()).await.ok();
+        }
+        let parts = &self.shared.parts;
+        let now_ms = parts.clock.now_ms();
+        let known = run_task::bounded(parts.ledger.idempotent(scope.clone(), now_ms)).await?;
+        Ok(match known {
+            Some(Begun::Existing(record)) => Some(Submitted::Existing(record)),
+            Some(Begun::Conflict(record)) => Some(Submitted::Conflict(record)),
+            Some(Begun::New(_)) | None => None,
+        })
+    }
+
+    async fn launch(&self, order: Order, entered: Entered) -> Result<Submitted, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Submit {
-            order: Box::new(order),
-            reply,
-        };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_closed| SubmitError::Stopped)?;
+        let task = RunTask::new(order, entered, reply, Arc::clone(&self.shared));
+        self.shared.parts.tasks.spawn("run", task.work());
         answer.await.map_err(|_dropped| SubmitError::Stopped)?
     }
 
-    /// Makes a run end. Returns once it is decided, not once it is done: the log tells that.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not take back the order.
-    pub async fn cancel(&self, run: RunId, cause: AbortCause) -> RunReply {
-        let ask = |reply| Command::Cancel { run, cause, reply };
-        self.ask(ask).await.unwrap_or(RunReply::NotActive)
+    /// Makes a run end, or the one it is part of. Returns once it is decided, not once it is done:
+    /// the log tells that.
+    pub fn cancel(&self, run: RunId, cause: AbortCause) -> RunReply {
+        self.shared.with(|core, now| core.cancel(run, cause, now))
+    }
+
+    /// The run that decides about this one: the one it was merged or steered into, else itself.
+    pub fn head_of(&self, run: RunId) -> RunId {
+        self.shared.with(|core, _now| core.head_of(run))
+    }
+
+    /// Makes every run end that is asked for, also one that is being accepted; returns how many
+    /// there were.
+    pub fn cancel_where(&self, is_asked: impl Fn(&RunInfo) -> bool, cause: AbortCause) -> usize {
+        self.shared
+            .with(|core, now| core.cancel_where(is_asked, cause, now))
+    }
+
+    /// Ends a run whose caller has left it, behind whatever was written of it.
+    pub fn end_unattended(&self, end: EndRun) {
+        let ledger = Arc::clone(&self.shared.parts.ledger);
+        self.shared.parts.tasks.spawn("end", async move {
+            match run_task::bounded(ledger.end_run(end)).await {
+                Ok(_) | Err(LedgerError::NotFound) => {}
+                Err(error) => tracing::error!(%error, "a run that was left was not ended"),
+            }
+        });
     }
 
     /// Refuses new runs from now on.
-    pub async fn drain(&self) {
-        self.ask(|reply| Command::Drain { reply }).await;
-    }
-
-    /// Makes every run end.
-    pub async fn cancel_all(&self, cause: AbortCause) {
-        self.ask(|reply| Command::CancelAll { cause, reply }).await;
+    pub fn drain(&self) {
+        self.shared.with(|core, _now| core.lanes.drain());
     }
 
     /// How busy the scheduler is.
-    pub async fn load(&self) -> Load {
-        self.ask(|reply| Command::Load { reply })
-            .await
-            .unwrap_or_default()
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.ok()?;
-        answer.await.ok()
+    pub fn load(&self) -> Load {
+        self.shared.with(|core, now| core.load(now))
     }
 }
 
 impl RunControl for SchedulerHandle {
     fn control(&self, run: RunId, command: RunCommand) -> BoxFuture<'_, RunReply> {
-        Box::pin(async move {
-            match command {
-                RunCommand::Cancel(cause) => self.cancel(run, cause).await,
-            }
-        })
+        let RunCommand::Cancel(cause) = command;
+        Box::pin(std::future::ready(self.cancel(run, cause)))
     }
-}
-
-/// Runs whose tasks are done, for the owner to pick up. Bounded by the number of runs.
-#[derive(Debug, Default)]
-struct Ended {
-    runs: Mutex<Vec<RunId>>,
-    notify: Notify,
 }
 
 /// Gives the place of a run back when its task ends, even by a panic.
 #[derive(Debug)]
 struct PlaceGuard {
     run: RunId,
-    ended: Arc<Ended>,
+    shared: Option<Arc<Shared>>,
+}
+
+impl PlaceGuard {
+    /// Leaves the run to the one it was folded into.
+    fn pass_on(mut self) {
+        self.shared = None;
+    }
 }
 
 impl Drop for PlaceGuard {
     fn drop(&mut self) {
-        self.ended
-            .runs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(self.run);
-        self.ended.notify.notify_one();
-    }
-}
-
-/// The task that owns lanes and runs.
-#[derive(Debug)]
-struct Owner {
-    lanes: Lanes,
-    runs: HashMap<RunId, Running>,
-    queue: QueueConfig,
-    ended: Arc<Ended>,
-    recent: Arc<Recent>,
-    parts: Arc<SchedulerParts>,
-}
-
-#[derive(Debug)]
-struct Running {
-    info: Arc<RunInfo>,
-    verdict: Arc<Verdict>,
-    start: Option<oneshot::Sender<Begin>>,
-    submitted_at: Instant,
-    chat: Option<Chatting>,
-}
-
-impl Owner {
-    async fn work(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let ended = Arc::clone(&self.ended);
-        let drain = self.parts.drain.clone();
-        let mut stopped = std::pin::pin!(drain.reached(Phase::Stopped));
-        loop {
-            let deadline = self.lanes.poll_timeout();
-            tokio::select! {
-                biased;
-                () = ended.notify.notified() => self.handle_ended(),
-                () = sleep_until(deadline) => self.lanes.handle_timeout(Instant::now()),
-                command = inbox.recv() => match command {
-                    Some(command) => self.handle_command(command),
-                    None => break,
-                },
-                () = &mut stopped => break,
-            }
-            self.act();
-        }
-    }
-
-    fn handle_ended(&mut self) {
-        let now = Instant::now();
-        let ended = std::mem::take(
-            &mut *self
-                .ended
-                .runs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for run in ended {
-            self.runs.remove(&run);
-            self.lanes.finished(run, now);
-        }
-    }
-
-    fn handle_command(&mut self, command: Command) {
-        // A caller that left needs no answer.
-        match command {
-            Command::Submit { order, reply } => self.submit(order, reply),
-            Command::Cancel { run, cause, reply } => {
-                reply.send(self.cancel(run, cause)).ok();
-            }
-            Command::Drain { reply } => {
-                self.lanes.drain();
-                reply.send(()).ok();
-            }
-            Command::CancelAll { cause, reply } => {
-                for run in self.lanes.runs() {
-                    self.cancel(run, cause);
-                }
-                reply.send(()).ok();
-            }
-            Command::Load { reply } => {
-                let load = Load {
-                    active: self.lanes.active(),
-                    waiting: self.lanes.waiting(),
-                    lanes: self.lanes.lanes(),
-                    oldest_wait: self.oldest_wait(),
-                };
-                reply.send(load).ok();
-            }
-        }
-    }
-
-    fn submit(
-        &mut self,
-        mut order: Box<Order>,
-        reply: oneshot::Sender<Result<Submitted, SubmitError>>,
-    ) {
-        let run = order.info.run_id;
-        let interrupted = self.make_way(&order);
-        let (standing, dropped) = match self.admit(&order) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                self.parts.metrics.runs_refused.add_one();
-                self.parts.logs.forget(&order.info);
-                reply.send(Err(refusal.into())).ok();
-                return;
-            }
-        };
-        queueing::mention(&dropped, &mut order.turn);
-        let verdict = Arc::new(Verdict::default());
-        let (start, start_signal) = match standing {
-            Standing::Active => (None, Start::Now),
-            Standing::Waiting => {
-                let (start, signal) = oneshot::channel();
-                (Some(start), Start::When(signal))
-            }
-        };
-        let steer = match standing {
-            Standing::Active => None,
-            Standing::Waiting => self.steer_target(&order),
-        };
-        let (chat, inbox) = Chatting::new(&order, dropped);
-        let submitted_at = Instant::now();
-        let running = Running {
-            info: Arc::clone(&order.info),
-            verdict: Arc::clone(&verdict),
-            start,
-            submitted_at,
-            chat,
-        };
-        let task = RunTask {
-            order,
-            reply: Some(reply),
-            interrupted,
-            verdict,
-            start: start_signal,
-            inbox,
-            accepted: running.chat.as_ref().map(Chatting::accepted),
-            steer,
-            _place: PlaceGuard {
-                run,
-                ended: Arc::clone(&self.ended),
-            },
-            recent: Arc::clone(&self.recent),
-            parts: Arc::clone(&self.parts),
-            submitted_at,
-            session_id: None,
-            life: Life::First,
-        };
-        self.runs.insert(run, running);
-        self.parts.tasks.spawn("run", task.work());
-    }
-
-    fn cancel(&mut self, run: RunId, cause: AbortCause) -> RunReply {
-        let Some(running) = self.runs.get(&run) else {
-            return RunReply::NotActive;
-        };
-        let reply = if running.verdict.stop(Stop::Abort(cause)) {
-            RunReply::Cancelled
-        } else {
-            RunReply::NotActive
-        };
-        match self.lanes.cancel(run, Instant::now()) {
-            Cancelled::Waiting | Cancelled::Active | Cancelled::Unknown => reply,
-        }
-    }
-
-    fn oldest_wait(&self) -> Duration {
-        let waiting = self.runs.values().filter(|run| run.start.is_some());
-        let oldest = waiting.map(|run| run.submitted_at).min();
-        oldest.map_or(Duration::ZERO, |at| at.elapsed())
-    }
-
-    /// Does what the lanes decided, and shows their numbers.
-    fn act(&mut self) {
-        while let Some(action) = self.lanes.poll_action() {
-            match action {
-                Action::Start(run) => self.begin(run),
-                Action::Expire(run) => self.stop(run, Stop::WaitedTooLong),
-                Action::Reclaim(run) => {
-                    self.reclaim(run);
-                }
-            }
-        }
-        self.parts
-            .metrics
-            .runs_active
-            .set(self.lanes.active().into());
-        self.parts
-            .metrics
-            .runs_waiting
-            .set(self.lanes.waiting().into());
-    }
-
-    /// Ends a run whose slot is gone; its task may have given its backend up already.
-    fn reclaim(&self, run: RunId) {
-        let running = self.runs.get(&run);
-        if running.is_some_and(|running| running.verdict.abandon()) {
-            self.parts.metrics.runs_abandoned.add_one();
-        }
-        self.stop(run, Stop::Reclaimed);
-    }
-
-    fn stop(&self, run: RunId, stop: Stop) {
-        if let Some(running) = self.runs.get(&run) {
-            let decided = running.verdict.stop(stop);
-            let lane = &running.info.session;
-            tracing::warn!(run_id = %run, %lane, ?stop, decided, "run stopped");
+        if let Some(shared) = self.shared.take() {
+            shared.with(|core, now| core.finished(self.run, now));
         }
     }
 }
@@ -433,12 +301,14 @@ impl From<Refusal> for SubmitError {
         match refusal {
             Refusal::LaneFull => Self::LaneFull,
             Refusal::GatewayFull => Self::GatewayFull,
+            Refusal::CredentialFull => Self::CredentialFull,
+            Refusal::PartyFull => Self::PartyFull,
             Refusal::Draining => Self::Draining,
         }
     }
 }
 
-fn submission(order: &Order, queue: &QueueConfig) -> Submission {
+fn submission(order: &Order) -> Submission {
     let info = &order.info;
     Submission {
         run: info.run_id,
@@ -450,7 +320,7 @@ fn submission(order: &Order, queue: &QueueConfig) -> Submission {
         party: Arc::clone(&info.owner.party),
         hold: order.limits.hold(),
         grace: order.limits.abort_grace,
-        hold_back: queueing::hold_back(order, queue),
+        is_expendable: order.chat.is_some(),
     }
 }
 

@@ -77,6 +77,8 @@ fn script(ops: std::ops::Range<usize>) -> impl Strategy<Value = Script> {
             active_max: active,
             waiting_max: waiting,
             lane_waiting_max: lane,
+            credential_waiting_max: waiting,
+            party_waiting_max: waiting,
             wait: WAIT,
         },
         agent_active_max: agent,
@@ -183,8 +185,8 @@ impl Subject {
             Fault::NoParties => run.party = "all".into(),
             Fault::NoWeights => run.agent_weight = 1,
             Fault::NoGrace => run.grace = HOLD,
-            Fault::NoPause => run.hold_back = None,
             Fault::None
+            | Fault::NoPause
             | Fault::OneTooMany
             | Fault::LaneTooLong
             | Fault::LostStart
@@ -193,6 +195,11 @@ impl Subject {
             | Fault::LostSlot => {}
         }
         self.lanes.submit(run, now)
+    }
+
+    fn accepted(&mut self, run: RunId, hold_back: Option<Duration>, now: Instant) {
+        let hold_back = hold_back.filter(|_| self.fault != Fault::NoPause);
+        self.lanes.accepted(run, hold_back, now);
     }
 
     fn finished(&mut self, run: RunId, now: Instant) {
@@ -416,7 +423,7 @@ impl Model {
         let is_right = match refusal {
             Refusal::LaneFull => lane_waiting >= self.caps.lane_waiting_max as usize,
             Refusal::GatewayFull => self.waiting.len() >= self.caps.waiting_max as usize,
-            Refusal::Draining => false,
+            Refusal::CredentialFull | Refusal::PartyFull | Refusal::Draining => false,
         };
         assert!(is_right, "{lane} was refused: {refusal:?}");
     }
@@ -502,7 +509,7 @@ impl Pair {
             party: format!("p{party}").into(),
             hold: Some(HOLD),
             grace: GRACE,
-            hold_back,
+            is_expendable: false,
         };
         let known = Known {
             lane: run.lane.to_string(),
@@ -514,6 +521,7 @@ impl Pair {
         match self.subject.submit(run, now) {
             Ok(standing) => {
                 self.model.take(n, known, hold_back);
+                self.subject.accepted(run_id(n), hold_back, now);
                 self.settle();
                 if standing == Standing::Active {
                     self.model.start(n);

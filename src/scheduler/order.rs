@@ -1,14 +1,17 @@
 //! What the scheduler is asked and what it answers.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde_json::{Map, Value};
 
 use crate::agent::AgentRef;
 use crate::error::ErrorCode;
 use crate::events::Log;
-use crate::ids::SessionId;
-use crate::run::{QueueMode, RunInfo, Turn};
-use crate::session::{Accepted, IdempotencyScope, LedgerError, NewEntry, RunRecord};
+use crate::ids::{AgentId, SessionId};
+use crate::run::{RunInfo, Turn};
+use crate::session::{Accepted, IdempotencyScope, LedgerError, ModeChoice, NewEntry, RunRecord};
 
 /// A run to schedule.
 #[derive(Debug)]
@@ -33,8 +36,8 @@ pub struct Order {
 /// How a chat message behaves in a busy session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chat {
-    /// The mode.
-    pub mode: QueueMode,
+    /// Its queue mode, once the settings of the session are known.
+    pub mode: ModeChoice,
     /// The beginning of the message, for the summary of what was dropped.
     pub preview: Box<str>,
 }
@@ -58,10 +61,11 @@ pub struct RunLimits {
 
 impl RunLimits {
     /// How long a healthy run can hold its slot: its deadline, its backend's grace, and the commits
-    /// around it: of its start, of a part of its answer and the messages behind that, of its end.
+    /// around it: of its start and what is merged into it, of a part of its answer and the messages
+    /// behind that, of its end.
     pub(super) fn hold(&self) -> Option<Duration> {
         self.run
-            .map(|run| run + self.abort_grace + 6 * LEDGER_WAIT_MAX)
+            .map(|run| run + self.abort_grace + 7 * LEDGER_WAIT_MAX)
     }
 }
 
@@ -76,12 +80,32 @@ pub enum Accept {
     /// A commit, before the run is acknowledged.
     Commit(Commit),
     /// Nothing any more: an earlier process accepted it.
-    Recovered {
-        /// The transcript the run writes to.
-        session_id: SessionId,
-        /// How far the earlier process came with it.
-        life: Life,
-    },
+    Recovered(Box<Recovered>),
+}
+
+impl Accept {
+    /// The idempotency key, if the caller gave one.
+    pub(super) const fn scope(&self) -> Option<&IdempotencyScope> {
+        match self {
+            Self::Commit(commit) => commit.idempotency.as_ref(),
+            Self::Ephemeral | Self::Recovered(_) => None,
+        }
+    }
+}
+
+/// A run an earlier process accepted.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The transcript the run writes to.
+    pub session_id: SessionId,
+    /// How far the earlier process came with it.
+    pub life: Life,
+    /// The settings of its session.
+    pub settings: Map<String, Value>,
+    /// Whether its caller may ask for it again by its key.
+    pub has_key: bool,
+    /// The runs that were folded into it and end with it.
+    pub folded: Vec<(Arc<RunInfo>, Arc<Log>)>,
 }
 
 /// Which life of a run it is.
@@ -107,6 +131,14 @@ pub struct Commit {
     pub expected_session_id: Option<SessionId>,
     /// What beside the input is needed to start the run after a restart, as JSON.
     pub resume: Option<String>,
+    /// Whether the session gets a new transcript first, which ends the runs before this one.
+    pub resets: bool,
+}
+
+/// Puts what the settings of a session say into a turn.
+pub trait ApplySettings: Send + Sync + fmt::Debug {
+    /// Completes the turn of an agent; what the caller asked for stays.
+    fn apply(&self, settings: &Map<String, Value>, agent: &AgentId, turn: &mut Turn);
 }
 
 /// The answer to an [`Order`].
@@ -134,6 +166,12 @@ pub enum SubmitError {
     /// The gateway has as many waiting runs as it may.
     #[error("the gateway has too many waiting runs")]
     GatewayFull,
+    /// The credential has as many waiting runs as it may.
+    #[error("the credential has too many waiting runs")]
+    CredentialFull,
+    /// The user, device or connection has as many waiting runs as it may.
+    #[error("the caller has too many waiting runs")]
+    PartyFull,
     /// The gateway drains.
     #[error("the gateway restarts")]
     Draining,
@@ -149,7 +187,9 @@ impl SubmitError {
     /// The class of the refusal.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::LaneFull | Self::GatewayFull => ErrorCode::Overloaded,
+            Self::LaneFull | Self::GatewayFull | Self::CredentialFull | Self::PartyFull => {
+                ErrorCode::Overloaded
+            }
             Self::Draining | Self::Stopped => ErrorCode::Restarting,
             Self::Ledger(error) => error.code(),
         }

@@ -151,6 +151,7 @@ mod tests {
             body: EntryBody::User {
                 text: text.to_owned(),
                 images: Vec::new(),
+                withheld: false,
             },
         }
     }

@@ -6,10 +6,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,66 +17,44 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{AgentTurn, Inbox, Offer, RunContext, Steered, Taken};
 use crate::error::ErrorCode;
 use crate::events::{Notice, Record};
-use crate::ids::SessionId;
+use crate::ids::{RunId, SessionId};
 use crate::run::{
-    AbortCause, Conversation, Entry, EntryBody, Event, FinishReason, Message, OnDisconnect,
-    Outcome, PARAGRAPH, RunError, TimeoutPhase, Turn, Usage,
+    AbortCause, Conversation, Entry, EntryBody, Event, FinishReason, Front, Message, Outcome,
+    PARAGRAPH, RunError, RunInfo, Storage, TimeoutPhase, Turn, Usage,
 };
-use crate::session::{Accepted, BeginRun, Begun, EntryRange, LedgerError, NewRun, Placed};
+use crate::session::{EndRun, EntryRange, LedgerError, Placed};
 
 use super::backend::{BackendStream, Step};
-use super::order::{Accept, Commit, LEDGER_WAIT_MAX, Life, Order, SubmitError, Submitted};
-use super::queueing::{FoldTurn, Follower, Steering};
-use super::recent::{ENTRIES_MAX, Recent};
+use super::core::{Adopted, Entered, Next};
+use super::lanes::Standing;
+use super::order::{LEDGER_WAIT_MAX, Life, Order, SubmitError, Submitted};
+use super::queueing::{FoldTurn, Steering};
+use super::recent::ENTRIES_MAX;
 use super::verdict::{Stop, Verdict};
-use super::{PlaceGuard, SchedulerParts};
+use super::{PlaceGuard, Shared};
 
 /// Events a backend may yield before the run lets others go.
 const EVENTS_PER_TURN: u32 = 256;
 
-/// When a run may start.
-#[derive(Debug)]
-pub(super) enum Start {
-    /// It holds its slot.
-    Now,
-    /// Once this says so.
-    When(oneshot::Receiver<Begin>),
-}
-
-/// How a waiting run begins.
-#[derive(Debug)]
-pub(super) enum Begin {
-    /// It holds its slot; these messages are merged into it.
-    Run(Vec<Follower>),
-    /// It has left its lane: its message is part of another run. The sender is dropped when its
-    /// end is committed.
-    Fold(oneshot::Sender<()>),
-}
-
 /// Everything the task of a run owns.
 #[derive(Debug)]
 pub(super) struct RunTask {
-    pub(super) order: Box<Order>,
+    pub(super) order: Order,
     pub(super) reply: Option<oneshot::Sender<Result<Submitted, SubmitError>>>,
-    /// Whether it made an active run end.
-    pub(super) interrupted: bool,
     pub(super) verdict: Arc<Verdict>,
-    pub(super) start: Start,
+    pub(super) standing: Standing,
     /// Messages steered into it.
-    pub(super) inbox: Inbox,
-    /// Set once it is acknowledged.
-    pub(super) accepted: Option<Arc<AtomicBool>>,
-    /// The active run of its lane, when it is to be steered into that.
-    pub(super) steer: Option<Steering>,
-    /// Dropped last: then the lane is free.
-    pub(super) _place: PlaceGuard,
-    pub(super) recent: Arc<Recent>,
-    pub(super) parts: Arc<SchedulerParts>,
-    pub(super) submitted_at: Instant,
+    inbox: Inbox,
+    pub(super) shared: Arc<Shared>,
+    submitted_at: Instant,
     /// The transcript the run writes to, once it is known.
     pub(super) session_id: Option<SessionId>,
     /// Whether an earlier process started it already.
     pub(super) life: Life,
+    /// Whether its caller can ask for it again.
+    pub(super) has_key: bool,
+    /// Dropped last: then the lane is free.
+    pub(super) place: PlaceGuard,
 }
 
 /// What a run has yielded, beside what is in the log.
@@ -102,133 +80,53 @@ pub(super) struct Part {
     pub(super) after_seq: u64,
 }
 
-/// How the accept step went.
-enum AcceptStep {
-    /// The run is accepted; stored runs with what was committed.
-    Go(Option<Accepted>),
-    /// It is not, and the caller knows.
-    Refused,
-}
-
 impl RunTask {
+    pub(super) fn new(
+        order: Order,
+        entered: Entered,
+        reply: oneshot::Sender<Result<Submitted, SubmitError>>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let place = PlaceGuard {
+            run: order.info.run_id,
+            shared: Some(Arc::clone(&shared)),
+        };
+        Self {
+            has_key: order.accept.scope().is_some(),
+            order,
+            reply: Some(reply),
+            verdict: entered.verdict,
+            standing: entered.standing,
+            inbox: entered.inbox,
+            shared,
+            submitted_at: Instant::now(),
+            session_id: None,
+            life: Life::First,
+            place,
+        }
+    }
+
     pub(super) async fn work(mut self) {
-        let accepted = match self.accept().await {
-            AcceptStep::Go(accepted) => accepted,
-            AcceptStep::Refused => return,
+        let begun = match self.accept().await {
+            Ok(accepted) => accepted,
+            Err(answer) => return self.refuse(answer),
         };
         let mut yielded = Yield::default();
         match self.wait_for_slot().await {
-            Turned::Stop(stop) => self.settle(stop.outcome(), &yielded).await,
-            Turned::Fold(mut folding) => {
-                folding.come().await;
-                let outcome = match self.verdict.settle() {
-                    Some(stop) => stop.outcome(),
-                    None => Outcome::Ok(FinishReason::Folded),
-                };
-                self.settle(outcome, &yielded).await;
-            }
-            Turned::Run(followers) => self.run(accepted, followers, &mut yielded).await,
+            Turned::Stop(stop) => self.never_started(stop, &yielded).await,
+            Turned::Folded => self.place.pass_on(),
+            Turned::Taken(taken) => self.fold(taken, &yielded).await,
+            Turned::Run => self.run(begun, &mut yielded).await,
         }
     }
 
-    /// Commits the run if its session is stored, and answers the caller.
-    async fn accept(&mut self) -> AcceptStep {
-        let commit = match std::mem::replace(&mut self.order.accept, Accept::Ephemeral) {
-            Accept::Commit(commit) => commit,
-            Accept::Ephemeral => {
-                self.acknowledge(None);
-                return AcceptStep::Go(None);
-            }
-            Accept::Recovered { session_id, life } => {
-                self.session_id = Some(session_id);
-                self.life = life;
-                let accepted = Some(Accepted {
-                    session_id,
-                    placed: None,
-                });
-                self.acknowledge(accepted.clone());
-                return AcceptStep::Go(accepted);
-            }
-        };
-        let begun = bounded(self.parts.ledger.begin_run(self.begin(commit))).await;
-        match begun {
-            Ok(Begun::New(accepted)) => {
-                self.session_id = Some(accepted.session_id);
-                if let Some(placed) = &accepted.placed {
-                    self.announce_input(placed);
-                }
-                self.acknowledge(Some(accepted.clone()));
-                AcceptStep::Go(Some(accepted))
-            }
-            Ok(Begun::Existing(record)) => self.refuse(Ok(Submitted::Existing(record))),
-            Ok(Begun::Conflict(record)) => self.refuse(Ok(Submitted::Conflict(record))),
-            Err(error) => {
-                tracing::error!(run_id = %self.order.info.run_id, %error, "run not accepted");
-                self.refuse(Err(error.into()))
-            }
-        }
+    pub(super) fn announce_input(&self, placed: &Placed) {
+        self.announce_input_of(&self.order.info, placed);
     }
 
-    fn begin(&self, commit: Commit) -> BeginRun {
-        let info = &self.order.info;
-        let starts_now = matches!(self.start, Start::Now);
-        BeginRun {
-            lease: self.parts.ledger.lease(),
-            run: NewRun {
-                run_id: info.run_id,
-                wire_id: info.wire_id.clone(),
-                session: info.session.clone(),
-                agent: info.agent.clone(),
-                front: info.front,
-                principal: Some(info.owner.principal()),
-                idempotency: commit.idempotency,
-                accepted_at_ms: info.accepted_at_ms,
-                started_at_ms: starts_now.then(|| self.parts.clock.now_ms()),
-                resume: commit.resume,
-            },
-            input: commit.input,
-            new_session_id: commit.new_session_id,
-            expected_session_id: commit.expected_session_id,
-        }
-    }
-
-    fn refuse(&mut self, answer: Result<Submitted, SubmitError>) -> AcceptStep {
-        if answer.is_err() {
-            self.parts.metrics.runs_refused.add_one();
-        }
-        // First: whoever hears the answer must not find this log any more, which never ends.
-        self.parts.logs.forget(&self.order.info);
-        if let Some(reply) = self.reply.take() {
-            reply.send(answer).ok();
-        }
-        AcceptStep::Refused
-    }
-
-    fn acknowledge(&mut self, accepted: Option<Accepted>) {
-        self.parts.metrics.runs_accepted.add_one();
-        if let Some(flag) = &self.accepted {
-            flag.store(true, Ordering::Release);
-        }
-        let log = Arc::clone(&self.order.log);
-        self.parts.bus.publish(Notice::RunAccepted(log));
-        let interrupted = self.interrupted;
-        let submitted = Submitted::New {
-            accepted,
-            interrupted,
-        };
-        let heard = self
-            .reply
-            .take()
-            .is_some_and(|reply| reply.send(Ok(submitted)).is_ok());
-        if !heard && self.order.info.on_disconnect == OnDisconnect::CancelRun {
-            self.verdict.stop(Stop::Abort(AbortCause::ClientGone));
-        }
-    }
-
-    fn announce_input(&self, placed: &Placed) {
-        let info = &self.order.info;
+    fn announce_input_of(&self, info: &RunInfo, placed: &Placed) {
         for entry in &placed.input {
-            self.parts.bus.publish(Notice::Message {
+            self.shared.parts.bus.publish(Notice::Message {
                 session: info.session.clone(),
                 agent: info.agent.clone(),
                 session_id: placed.session_id,
@@ -239,41 +137,33 @@ impl RunTask {
 
     /// Waits until it is decided what becomes of the run.
     async fn wait_for_slot(&mut self) -> Turned {
+        let run = self.order.info.run_id;
         let signal = self.verdict.signal().clone();
-        let mut followers = Vec::new();
-        if let Start::When(start) = &mut self.start {
-            let offer = match self.steer.take() {
-                Some(steering) => steering.offer(&self.order, &signal).await,
-                None => None,
-            };
-            let taken = async {
-                match &offer {
-                    Some((offer, _turn)) => offer.taken().await,
-                    None => std::future::pending().await,
+        let mut offered: Option<Taking> = None;
+        let mut is_turn = self.standing == Standing::Active;
+        while !is_turn && !signal.is_cancelled() {
+            match self.shared.with(|core, _now| core.next(run)) {
+                Next::Run => is_turn = true,
+                Next::Folded => return Turned::Folded,
+                Next::Offer(steering) => offered = steering.offer(&self.order, &signal).await,
+                Next::Wait => {
+                    let taken = offered.as_ref().map(|taking| taking.offer.taken());
+                    tokio::select! {
+                        biased;
+                        () = signal.cancelled() => {}
+                        () = some_or_never(taken) => {
+                            return offered.map_or(Turned::Folded, Turned::Taken);
+                        }
+                        () = self.verdict.news() => {}
+                    }
                 }
-            };
-            tokio::select! {
-                biased;
-                () = signal.cancelled() => {}
-                () = taken => return Turned::Fold(Folding::Steered(offer)),
-                begin = start => match begin {
-                    Ok(Begin::Run(merged)) => followers = merged,
-                    Ok(Begin::Fold(committed)) => {
-                        return Turned::Fold(Folding::Merged(committed));
-                    }
-                    // Whoever should have started it is gone.
-                    Err(_lost) => {
-                        self.verdict.stop(Stop::Reclaimed);
-                    }
-                },
             }
-            // The agent may have taken the message in the same moment: then it answers it.
-            if offer
-                .as_ref()
-                .is_some_and(|(offer, _turn)| !offer.withdraw())
-            {
-                return Turned::Fold(Folding::Steered(offer));
-            }
+        }
+        // The agent may have taken the message in the same moment: then it answers it.
+        if let Some(taking) = offered
+            && !taking.offer.withdraw()
+        {
+            return Turned::Taken(taking);
         }
         if signal.is_cancelled()
             && let Some(stop) = self.verdict.settle()
@@ -282,17 +172,61 @@ impl RunTask {
         }
         let waited = self.submitted_at.elapsed().as_millis();
         let waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
-        self.parts.metrics.queue_wait.observe_ms(waited_ms);
-        Turned::Run(followers)
+        self.shared.parts.metrics.queue_wait.observe_ms(waited_ms);
+        Turned::Run
     }
 
-    async fn run(
-        mut self,
-        accepted: Option<Accepted>,
-        followers: Vec<Follower>,
-        yielded: &mut Yield,
-    ) {
-        let turn = match self.prepare(accepted, followers, yielded).await {
+    /// Puts the message into the transcript as part of the run that took it, which ends it.
+    async fn fold(mut self, taking: Taking, yielded: &Yield) {
+        // Behind what was answered before it was taken.
+        timeout(LEDGER_WAIT_MAX, taking.offer.taken()).await.ok();
+        let Taking {
+            into,
+            offer,
+            mut turn,
+        } = taking;
+        turn.come().await;
+        let (run, now_ms) = (self.order.info.run_id, self.shared.parts.clock.now_ms());
+        let ledger = &self.shared.parts.ledger;
+        let folded = bounded(ledger.fold_run(ledger.lease(), run, into, now_ms)).await;
+        match folded {
+            Ok(placed) => {
+                self.announce_input(&placed);
+                self.session_id = Some(placed.session_id);
+                let entries: [&[Entry]; 2] = [&placed.input, &[]];
+                self.shared.recent.append(placed.session_id, entries);
+                if self.shared.with(|core, now| core.fold(run, into, now)) {
+                    return self.place.pass_on();
+                }
+                // That run has ended meanwhile: the store knows how, and it says so.
+                self.settle(Outcome::Interrupted, yielded).await;
+            }
+            Err(error) => {
+                let outcome = Outcome::Error(store_failed(&error));
+                self.settle(outcome, yielded).await;
+            }
+        }
+        drop((offer, turn));
+    }
+
+    /// Ends a run whose agent never started. Cut by a restart, what can be asked for again stays in
+    /// the store as it is: the next process runs it.
+    async fn never_started(&self, stop: Stop, yielded: &Yield) {
+        let info = &self.order.info;
+        let waits = self.standing != Standing::Active && self.life == Life::First;
+        let is_asked_for = info.front != Front::Http || self.has_key;
+        if stop == Stop::Abort(AbortCause::Restart)
+            && info.storage == Storage::Stored
+            && waits
+            && is_asked_for
+        {
+            return self.tell(&self.terminal(stop.outcome(), yielded));
+        }
+        self.settle(stop.outcome(), yielded).await;
+    }
+
+    async fn run(mut self, placed: Option<Placed>, yielded: &mut Yield) {
+        let turn = match self.prepare(placed, yielded).await {
             Ok(turn) => turn,
             Err(error) => {
                 let outcome = self
@@ -302,12 +236,13 @@ impl RunTask {
                 return self.settle(outcome, yielded).await;
             }
         };
-        let started_at_ms = self.parts.clock.now_ms();
+        let started_at_ms = self.shared.parts.clock.now_ms();
         yielded.started_at_ms = Some(started_at_ms);
         self.order.log.append(Record::Started {
             at_ms: started_at_ms,
         });
-        self.parts
+        self.shared
+            .parts
             .bus
             .publish(Notice::RunStarted(Arc::clone(&self.order.log)));
         let taken = self.inbox.taken();
@@ -330,27 +265,27 @@ impl RunTask {
             tracing::error!(run_id = %self.order.info.run_id, agent = %self.order.info.agent,
                 "the backend did not end in time and was abandoned");
             if self.verdict.abandon() {
-                self.parts.metrics.runs_abandoned.add_one();
+                self.shared.parts.metrics.runs_abandoned.add_one();
             }
-            self.parts.backends.abandon();
+            self.shared.parts.backends.abandon();
         }
     }
 
-    /// Marks the run as started and puts together what the agent gets.
+    /// Marks the run as started, makes what is merged into it part of it, and puts together what
+    /// the agent gets.
     async fn prepare(
         &mut self,
-        accepted: Option<Accepted>,
-        followers: Vec<Follower>,
+        placed: Option<Placed>,
         yielded: &mut Yield,
     ) -> Result<AgentTurn, RunError> {
         let mut turn = std::mem::take(&mut self.order.turn);
-        let Some(accepted) = accepted else {
+        if self.order.info.storage == Storage::Ephemeral {
             return Ok(AgentTurn {
                 turn,
                 session: Conversation::default(),
             });
-        };
-        let placed = match accepted.placed {
+        }
+        let placed = match placed {
             Some(placed) => placed,
             None => self.place().await.map_err(|error| store_failed(&error))?,
         };
@@ -360,10 +295,8 @@ impl RunTask {
             let asked = self.asked_before(&placed).await;
             (turn.current, through) = asked.map_err(|error| store_failed(&error))?;
         }
-        for follower in followers {
-            merge(follower, &mut turn).await;
-        }
         yielded.placed = placed.input;
+        self.merge(&mut turn, yielded).await;
         if through > 0 {
             // The session knows the conversation: the caller's own account would double it.
             turn.history.clear();
@@ -380,7 +313,7 @@ impl RunTask {
         transcript: SessionId,
         through: u64,
     ) -> Result<Conversation, LedgerError> {
-        if let Some(held) = self.recent.get(transcript, through) {
+        if let Some(held) = self.shared.recent.get(transcript, through) {
             return Ok(held);
         }
         let mut session = Conversation::default();
@@ -390,21 +323,60 @@ impl RunTask {
                 limit: ENTRIES_MAX,
             };
             let key = self.order.info.session.clone();
-            let page = bounded(self.parts.ledger.entries(key, range)).await?;
+            let page = bounded(self.shared.parts.ledger.entries(key, range)).await?;
             // After a reset there is another transcript: the run still belongs to the old one.
             if let Some(page) = page.filter(|page| page.session_id == transcript) {
                 let entries = page.entries.iter();
                 session = entries.filter(|entry| entry.n <= through).collect();
             }
         }
-        self.recent.put(transcript, through, session.clone());
+        self.shared.recent.put(transcript, through, session.clone());
         Ok(session)
     }
 
-    async fn place(&self) -> Result<Placed, LedgerError> {
-        let ledger = &self.parts.ledger;
+    /// Makes the messages right behind a run that waited part of it.
+    async fn merge(&self, turn: &mut Turn, yielded: &mut Yield) {
         let run = self.order.info.run_id;
-        let (lease, now_ms) = (ledger.lease(), self.parts.clock.now_ms());
+        let merged = self.shared.with(|core, now| core.merge(run, now));
+        let ledger = &self.shared.parts.ledger;
+        let (lease, now_ms) = (ledger.lease(), self.shared.parts.clock.now_ms());
+        let folds = merged
+            .iter()
+            .map(|one| bounded(ledger.fold_run(lease, one.info.run_id, run, now_ms)));
+        for (one, folded) in merged.iter().zip(join_all(folds).await) {
+            match folded {
+                Ok(placed) => {
+                    self.announce_input_of(&one.info, &placed);
+                    yielded.placed.extend(placed.input);
+                    let messages = one.messages.iter().flat_map(|messages| messages.iter());
+                    turn.current.extend(messages.cloned());
+                }
+                Err(error) => self.disown(one, &error).await,
+            }
+        }
+    }
+
+    /// Ends a run that could not be merged into this one.
+    async fn disown(&self, one: &Adopted, error: &LedgerError) {
+        let run = one.info.run_id;
+        self.shared.with(|core, _now| core.unfold(run));
+        let failed = self.terminal(Outcome::Error(store_failed(error)), &Yield::default());
+        let ledger = &self.shared.parts.ledger;
+        let ended = ledger.end_run(EndRun {
+            lease: ledger.lease(),
+            run_id: run,
+            session: one.info.session.clone(),
+            entries: Vec::new(),
+            terminal: failed.clone(),
+        });
+        let told = bounded(ended).await.map_or(failed, |row| row.terminal);
+        self.tell_of(&one.info, &one.log, told);
+    }
+
+    async fn place(&self) -> Result<Placed, LedgerError> {
+        let ledger = &self.shared.parts.ledger;
+        let run = self.order.info.run_id;
+        let (lease, now_ms) = (ledger.lease(), self.shared.parts.clock.now_ms());
         match self.life {
             Life::First => {
                 let placed = bounded(ledger.start_run(lease, run, now_ms)).await?;
@@ -425,7 +397,7 @@ impl RunTask {
             limit: ENTRIES_MAX,
         };
         let key = self.order.info.session.clone();
-        let page = bounded(self.parts.ledger.entries(key, range)).await?;
+        let page = bounded(self.shared.parts.ledger.entries(key, range)).await?;
         let page = page.filter(|page| page.session_id == placed.session_id);
         let entries = page.map_or_else(|| placed.input.clone(), |page| page.entries);
         let run = Some(self.order.info.run_id);
@@ -456,7 +428,10 @@ impl RunTask {
             cancel: self.verdict.signal().clone(),
             inbox,
         };
-        self.parts.backends.start(&self.order.agent, turn, context)
+        self.shared
+            .parts
+            .backends
+            .start(&self.order.agent, turn, context)
     }
 
     /// Copies events into the log until the run ends by itself, by a deadline or by a stop.
@@ -534,18 +509,7 @@ impl RunTask {
     /// Puts one event into the log; returns the end if it is one.
     fn take(&self, event: Event, yielded: &mut Yield) -> Option<Outcome> {
         let log = &self.order.log;
-        let bytes = match &event {
-            Event::Text(text) => text.len(),
-            Event::ToolCall(delta) => {
-                delta.arguments.len() + delta.name.as_deref().map_or(0, str::len)
-            }
-            Event::Reasoning(_)
-            | Event::ToolStart { .. }
-            | Event::ToolUpdate { .. }
-            | Event::ToolResult { .. }
-            | Event::Usage(_)
-            | Event::Finished(_) => 0,
-        };
+        let bytes = log.output_bytes(&event);
         yielded.output_bytes = yielded.output_bytes.saturating_add(bytes);
         if yielded.output_bytes > self.order.limits.output_bytes_max {
             return Some(Outcome::Error(RunError::new(
@@ -580,42 +544,25 @@ impl RunTask {
 enum Turned {
     /// It ends without having run.
     Stop(Stop),
-    /// Its message is part of another run.
-    Fold(Folding),
-    /// It runs, with these messages merged into it.
-    Run(Vec<Follower>),
+    /// It is part of another run, which ends it.
+    Folded,
+    /// The active run took its message.
+    Taken(Taking),
+    /// It runs.
+    Run,
 }
 
-/// How a message became part of another run; dropped when its end is committed.
-pub(super) enum Folding {
-    /// That run merged it and waits for this.
-    Merged(#[expect(dead_code, reason = "its drop is the signal")] oneshot::Sender<()>),
-    /// That run took it; it waits for this, and so does the next one it took.
-    Steered(Option<(Offer, FoldTurn)>),
-}
-
-impl Folding {
-    /// Waits until it is its turn to be committed.
-    pub(super) async fn come(&mut self) {
-        match self {
-            Self::Merged(_) | Self::Steered(None) => {}
-            Self::Steered(Some((offer, turn))) => {
-                // Behind what was answered before it was taken.
-                timeout(LEDGER_WAIT_MAX, offer.taken()).await.ok();
-                turn.come().await;
-            }
-        }
-    }
+/// A message that is offered to the active run of its lane.
+struct Taking {
+    into: RunId,
+    offer: Offer,
+    turn: FoldTurn,
 }
 
 impl Steering {
     /// Offers the message to the active run of its lane, in its turn; nothing when nobody can take
     /// it.
-    async fn offer(
-        mut self,
-        order: &Order,
-        signal: &CancellationToken,
-    ) -> Option<(Offer, FoldTurn)> {
+    async fn offer(mut self, order: &Order, signal: &CancellationToken) -> Option<Taking> {
         let may_offer = tokio::select! {
             biased;
             () = signal.cancelled() => return None,
@@ -632,31 +579,24 @@ impl Steering {
             return None;
         }
         self.turn.offered();
-        Some((offer, self.turn))
+        Some(Taking {
+            into: self.into,
+            offer,
+            turn: self.turn,
+        })
     }
 }
 
 /// Whether an entry is something an agent is to answer.
 const fn is_question(entry: &Entry) -> bool {
     match &entry.body {
-        EntryBody::User { .. } | EntryBody::ToolResult { .. } => true,
+        EntryBody::User { withheld, .. } | EntryBody::ToolResult { withheld, .. } => !*withheld,
         EntryBody::Assistant { .. }
         | EntryBody::Tool { .. }
         | EntryBody::Injected { .. }
         | EntryBody::Command { .. }
         | EntryBody::Compaction { .. } => false,
     }
-}
-
-/// Takes a waiting message into a turn, once its own run has ended for that.
-async fn merge(follower: Follower, turn: &mut Turn) {
-    let (committed, done) = oneshot::channel();
-    if follower.start.send(Begin::Fold(committed)).is_err() {
-        return;
-    }
-    // The sender is dropped when the end of that run is committed, or has failed.
-    timeout(LEDGER_WAIT_MAX, done).await.ok();
-    turn.current.extend(follower.messages.iter().cloned());
 }
 
 impl Stop {
@@ -750,6 +690,13 @@ pub(super) fn store_failed(error: &LedgerError) -> RunError {
         ErrorCode::StoreFailed,
         "the conversation could not be stored",
     )
+}
+
+async fn some_or_never(future: Option<impl Future<Output = ()>>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn some_or_nothing(future: Option<impl Future<Output = ()>>) {

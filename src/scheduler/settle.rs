@@ -5,36 +5,58 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
 
-use crate::events::{Notice, Record};
+use crate::events::{Log, Notice, Record};
 use crate::ids::EntryId;
-use crate::run::{Abort, Entry, EntryBody, Event, Outcome, Storage, Terminal, ToolCall};
-use crate::session::{AppendAnswer, EndRun, LedgerError, NewEntry};
+use crate::run::{Abort, Entry, EntryBody, Event, Outcome, RunInfo, Storage, Terminal, ToolCall};
+use crate::session::{AppendAnswer, EndRun, EndedRow, LedgerError, NewEntry};
 
 use super::order::LEDGER_WAIT_MAX;
 use super::run_task::{Part, RunTask, Yield, bounded, stop_reason, store_failed};
 
 impl RunTask {
-    /// Commits the end of the run, closes its log and tells watchers. If the commit fails the run
-    /// has failed: what was not stored must not look complete.
+    /// Commits the end of the run and of those that are part of it, closes their logs and tells
+    /// watchers. What is told is what the store says; if that cannot be had the run has failed:
+    /// what was not stored must not look complete.
     pub(super) async fn settle(&self, outcome: Outcome, yielded: &Yield) {
-        let mut terminal = Terminal {
-            outcome,
-            started_at_ms: yielded.started_at_ms,
-            ended_at_ms: self.parts.clock.now_ms(),
-            usage: yielded.usage,
-        };
+        let mut terminal = self.terminal(outcome, yielded);
         match self.order.info.storage {
             Storage::Ephemeral => {}
-            Storage::Stored => match self.commit(&terminal, yielded.part).await {
-                Ok(entries) => self.announce(&yielded.placed, entries),
-                Err(error) => {
-                    terminal.outcome = Outcome::Error(store_failed(&error));
-                    // The store may accept the failure where it refused the answer.
-                    self.commit(&terminal, yielded.part).await.ok();
-                }
-            },
+            Storage::Stored => terminal = self.commit_end(terminal, yielded).await,
         }
-        self.tell(terminal);
+        self.tell(&terminal);
+    }
+
+    pub(super) fn terminal(&self, outcome: Outcome, yielded: &Yield) -> Terminal {
+        Terminal {
+            outcome,
+            started_at_ms: yielded.started_at_ms,
+            ended_at_ms: self.shared.parts.clock.now_ms(),
+            usage: yielded.usage,
+        }
+    }
+
+    /// How the run has ended, as it is stored.
+    async fn commit_end(&self, terminal: Terminal, yielded: &Yield) -> Terminal {
+        let lost = match self.commit(&terminal, yielded.part).await {
+            Ok(row) => {
+                self.announce(&yielded.placed, row.entries);
+                return row.terminal;
+            }
+            Err(error) => error,
+        };
+        // Only the answer may be lost. Behind that write the store tells whether the run has ended,
+        // and may accept the failure where it refused the answer.
+        let failed = Terminal {
+            outcome: Outcome::Error(store_failed(&lost)),
+            ..terminal
+        };
+        match self.commit(&failed, yielded.part).await {
+            Ok(row) => {
+                self.announce(&yielded.placed, row.entries);
+                row.terminal
+            }
+            Err(_) => failed,
+        }
     }
 
     /// Puts what was answered so far into the transcript, ahead of the messages the agent took. If
@@ -44,14 +66,18 @@ impl RunTask {
         if bodies.is_empty() {
             return Ok(());
         }
-        let at_ms = self.parts.clock.now_ms();
+        let at_ms = self.shared.parts.clock.now_ms();
         let answer = AppendAnswer {
-            lease: self.parts.ledger.lease(),
+            lease: self.shared.parts.ledger.lease(),
             run_id: self.order.info.run_id,
             entries: self.new_entries(bodies, at_ms),
             at_ms,
         };
-        let appended = timeout(LEDGER_WAIT_MAX, self.parts.ledger.append_answer(answer)).await;
+        let appended = timeout(
+            LEDGER_WAIT_MAX,
+            self.shared.parts.ledger.append_answer(answer),
+        )
+        .await;
         // A write that only takes too long may be stored yet: the end of the run must not say the
         // same again.
         if !matches!(appended, Ok(Err(_))) {
@@ -68,16 +94,20 @@ impl RunTask {
         Ok(())
     }
 
-    async fn commit(&self, terminal: &Terminal, part: Part) -> Result<Vec<Entry>, LedgerError> {
+    pub(super) async fn commit(
+        &self,
+        terminal: &Terminal,
+        part: Part,
+    ) -> Result<EndedRow, LedgerError> {
         let info = &self.order.info;
         let end = EndRun {
-            lease: self.parts.ledger.lease(),
+            lease: self.shared.parts.ledger.lease(),
             run_id: info.run_id,
             session: info.session.clone(),
             entries: self.new_entries(self.said_since(part, Some(terminal)), terminal.ended_at_ms),
             terminal: terminal.clone(),
         };
-        bounded(self.parts.ledger.end_run(end)).await
+        bounded(self.shared.parts.ledger.end_run(end)).await
     }
 
     fn announce(&self, placed: &[Entry], entries: Vec<Entry>) {
@@ -85,9 +115,9 @@ impl RunTask {
         let Some(session_id) = self.session_id else {
             return;
         };
-        self.recent.append(session_id, [placed, &entries]);
+        self.shared.recent.append(session_id, [placed, &entries]);
         for entry in entries {
-            self.parts.bus.publish(Notice::Message {
+            self.shared.parts.bus.publish(Notice::Message {
                 session: info.session.clone(),
                 agent: info.agent.clone(),
                 session_id,
@@ -96,8 +126,19 @@ impl RunTask {
         }
     }
 
-    fn tell(&self, terminal: Terminal) {
-        let metrics = &self.parts.metrics;
+    /// Tells how the run has ended, and those that ended with it.
+    pub(super) fn tell(&self, terminal: &Terminal) {
+        let order = &self.order;
+        let folded = self.shared.with(|core, _now| core.ended(order.info.run_id));
+        self.tell_of(&order.info, &order.log, terminal.clone());
+        for one in folded {
+            self.tell_of(&one.info, &one.log, terminal.of_folded());
+        }
+    }
+
+    pub(super) fn tell_of(&self, info: &RunInfo, log: &Arc<Log>, terminal: Terminal) {
+        let parts = &self.shared.parts;
+        let metrics = &parts.metrics;
         match &terminal.outcome {
             Outcome::Ok(_) => metrics.runs_ok.add_one(),
             Outcome::Error(_) => metrics.runs_error.add_one(),
@@ -109,21 +150,18 @@ impl RunTask {
             let took_ms = terminal.ended_at_ms.saturating_sub(started_at_ms);
             metrics.run_time.observe_ms(took_ms);
         }
-        let info = &self.order.info;
         tracing::debug!(run_id = %info.run_id, wire_id = %info.wire_id, lane = %info.session,
             status = terminal.outcome.status(), "run ended");
-        self.order.log.close(terminal);
-        self.parts.logs.ended(&self.order.log, Instant::now());
-        self.parts
-            .bus
-            .publish(Notice::RunEnded(Arc::clone(&self.order.log)));
+        log.close(terminal);
+        parts.logs.ended(log, Instant::now());
+        parts.bus.publish(Notice::RunEnded(Arc::clone(log)));
     }
 
     /// What the transcript keeps of the answer from `part` on: finished tools, then the text. The
     /// terminal is that of the run, once it has ended.
     fn said_since(&self, part: Part, terminal: Option<&Terminal>) -> Vec<EntryBody> {
         let log = &self.order.log;
-        let answer = Answer::read(&log.records(), part.after_seq);
+        let answer = Answer::read(&log.records(part.after_seq), part.after_seq);
         let text = log.text_after(part.text_from);
         let outcome = terminal.map(|terminal| &terminal.outcome);
         let failed = matches!(outcome, Some(Outcome::Error(_)));
@@ -145,7 +183,7 @@ impl RunTask {
 
     fn new_entries(&self, bodies: Vec<EntryBody>, at_ms: u64) -> Vec<NewEntry> {
         let entries = bodies.into_iter().map(|body| NewEntry {
-            id: EntryId::from_uuid(self.parts.ids.ordered(at_ms)),
+            id: EntryId::from_uuid(self.shared.parts.ids.ordered(at_ms)),
             body,
             at_ms,
         });

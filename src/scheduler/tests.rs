@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use serde_json::{Map, Value};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
@@ -17,15 +19,15 @@ use crate::run::{
     QueueMode, Role, RunError, Storage, Terminal, TimeoutPhase, Turn,
 };
 use crate::session::memory::MemoryLedger;
-use crate::session::{EntryRange, Fault, IdempotencyScope, NewEntry};
+use crate::session::{EntryRange, Fault, IdempotencyScope, ModeChoice, NewEntry};
 
 type Script = dyn Fn(AgentTurn, RunContext) -> EventStream + Send + Sync;
 
 /// An agent that does what a test tells it.
 struct Scripted(Box<Script>, Isolation);
 
-impl std::fmt::Debug for Scripted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Scripted")
     }
 }
@@ -99,6 +101,14 @@ pub(super) struct Rig {
     tasks: Tasks,
 }
 
+/// Settings of sessions say nothing.
+#[derive(Debug)]
+struct NoSettings;
+
+impl ApplySettings for NoSettings {
+    fn apply(&self, _settings: &Map<String, Value>, _agent: &AgentId, _turn: &mut Turn) {}
+}
+
 impl Rig {
     pub(super) fn new() -> Self {
         Self::with(&SchedulerConfig::default())
@@ -125,6 +135,7 @@ impl Rig {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             metrics: Arc::clone(&metrics),
+            settings: Arc::new(NoSettings),
         };
         let handle = SchedulerHandle::start(config, parts);
         Self {
@@ -177,6 +188,7 @@ impl Rig {
                     body: EntryBody::User {
                         text,
                         images: Vec::new(),
+                        withheld: false,
                     },
                     at_ms: 0,
                 }],
@@ -189,6 +201,7 @@ impl Rig {
                 new_session_id: SessionId::from_uuid(SystemIds.random()),
                 expected_session_id: None,
                 resume: None,
+                resets: false,
             }),
             chat: None,
             info,
@@ -200,6 +213,12 @@ impl Rig {
         let submitted = self.handle.submit(order).await.unwrap();
         assert!(matches!(submitted, Submitted::New { .. }), "{submitted:?}");
         log
+    }
+
+    /// How many open runs are part of another one.
+    pub(super) async fn open_parts(&self) -> usize {
+        let open = self.ledger.open_runs(100).await.unwrap();
+        open.iter().filter(|run| run.folded_into.is_some()).count()
     }
 
     pub(super) async fn texts(&self, session: &str) -> Vec<String> {
@@ -269,13 +288,13 @@ async fn a_session_remembers_and_its_runs_go_one_after_the_other() {
 
 async fn settled(rig: &Rig) {
     for _ in 0..1000 {
-        if rig.handle.load().await == Load::default() {
+        if rig.handle.load() == Load::default() {
             return;
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
         sleep(Duration::from_millis(1)).await;
     }
-    panic!("lanes are left: {:?}", rig.handle.load().await);
+    panic!("lanes are left: {:?}", rig.handle.load());
 }
 
 #[tokio::test]
@@ -284,10 +303,10 @@ async fn an_abort_keeps_the_partial_text_and_frees_the_lane() {
         let rig = Rig::new();
         let log = rig.submit(rig.order("a", "s", &waits(isolation))).await;
         first_text(&log).await;
-        let reply = rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+        let reply = rig.handle.cancel(log.info().run_id, AbortCause::Rpc);
         assert_eq!(reply, RunReply::Cancelled);
         assert_eq!(end(&log).await.outcome, Outcome::Aborted(AbortCause::Rpc));
-        let again = rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+        let again = rig.handle.cancel(log.info().run_id, AbortCause::Rpc);
         assert_eq!(again, RunReply::NotActive);
         let next = rig.submit(rig.order("b", "s", &echo())).await;
         end(&next).await;
@@ -317,7 +336,7 @@ async fn next_run_starts(bad: &AgentRef, cancel: bool) -> Duration {
     let since = Instant::now();
     if cancel {
         sleep(Duration::from_millis(20)).await;
-        rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+        rig.handle.cancel(log.info().run_id, AbortCause::Rpc);
     }
     end(&next).await;
     let took = since.elapsed();
@@ -483,7 +502,7 @@ async fn what_cannot_be_stored_is_not_acknowledged_and_never_looks_complete() {
         .await;
     first_text(&log).await;
     rig.ledger.fail_writes(Some(Fault::DiskFull));
-    rig.handle.cancel(log.info().run_id, AbortCause::Rpc).await;
+    rig.handle.cancel(log.info().run_id, AbortCause::Rpc);
     let Outcome::Error(error) = end(&log).await.outcome.clone() else {
         panic!("looks complete")
     };
@@ -520,10 +539,10 @@ async fn a_draining_scheduler_refuses_but_lets_runs_end() {
     let log = rig
         .submit(rig.order("a", "s", &waits(Isolation::Inline)))
         .await;
-    rig.handle.drain().await;
+    rig.handle.drain();
     let refused = rig.handle.submit(rig.order("b", "s", &echo())).await;
     assert!(matches!(refused, Err(SubmitError::Draining)), "{refused:?}");
-    rig.handle.cancel_all(AbortCause::Restart).await;
+    rig.handle.cancel_where(|_run| true, AbortCause::Restart);
     assert_eq!(
         end(&log).await.outcome,
         Outcome::Aborted(AbortCause::Restart)
@@ -563,7 +582,10 @@ fn async_stream(
 pub(super) fn chat_order(rig: &Rig, wire_id: &str, agent: &AgentRef, mode: QueueMode) -> Order {
     let mut order = rig.order(wire_id, "s", agent);
     order.chat = Some(Chat {
-        mode,
+        mode: ModeChoice {
+            own: Some(mode),
+            fallback: QueueMode::Followup,
+        },
         preview: format!("ask {wire_id}").into(),
     });
     order
@@ -585,7 +607,7 @@ async fn a_steered_message_is_answered_by_the_active_run() {
         .await;
     // The acknowledgement comes before the offer: let the task of the second run make it.
     for _ in 0..10 {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     gate.notify_one();
     assert_eq!(end(&second).await.outcome, FOLDED);
@@ -608,7 +630,7 @@ async fn steered_messages_are_stored_in_order_before_the_agent_answers() {
             while said.len() < 8 {
                 match context.inbox.try_take() {
                     Some(steered) => said.push(steered.message.text),
-                    None => tokio::task::yield_now().await,
+                    None => yield_now().await,
                 }
             }
             context.inbox.stored().await;
@@ -670,7 +692,7 @@ async fn a_steered_message_that_finds_no_room_is_not_overtaken_by_a_later_one() 
             .await;
         // The acknowledgement comes before the offer: let its task make it.
         for _ in 0..20 {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         log
     };
@@ -680,7 +702,9 @@ async fn a_steered_message_that_finds_no_room_is_not_overtaken_by_a_later_one() 
         logs.push(steer(format!("m{n}")).await);
     }
     gate.notify_one();
-    assert_eq!(end(&logs[4]).await.outcome, FOLDED);
+    while rig.open_parts().await < 5 {
+        yield_now().await;
+    }
     // There is room again, but the one that found none is ahead of this one.
     let late = steer("late".to_owned()).await;
     gate.notify_one();
@@ -693,14 +717,14 @@ async fn a_steered_message_that_finds_no_room_is_not_overtaken_by_a_later_one() 
     for _ in 0..2 {
         gate.notify_one();
         for _ in 0..200 {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
     // The one that found no room has a turn of its own, and takes the later one.
     assert_eq!(end(last).await.outcome, STOPPED);
     gate.notify_one();
     for _ in 0..200 {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     gate.notify_one();
     end(&late).await;
@@ -726,9 +750,7 @@ async fn a_message_the_agent_does_not_take_gets_a_turn_of_its_own() {
         .submit(chat_order(&rig, "b", &echo(), QueueMode::Steer))
         .await;
     first_text(&first).await;
-    rig.handle
-        .cancel(first.info().run_id, AbortCause::Rpc)
-        .await;
+    rig.handle.cancel(first.info().run_id, AbortCause::Rpc);
     assert_eq!(end(&second).await.outcome, STOPPED);
     assert_eq!(second.text(), "ask a|hi|ask b");
     settled(&rig).await;
@@ -863,9 +885,7 @@ async fn a_full_lane_drops_by_policy_and_what_is_dropped_stays_in_the_transcript
             matches!(refused, Err(SubmitError::LaneFull)),
             "only chat messages make room"
         );
-        rig.handle
-            .cancel(active.info().run_id, AbortCause::Rpc)
-            .await;
+        rig.handle.cancel(active.info().run_id, AbortCause::Rpc);
         assert_eq!(end(&newest).await.outcome, STOPPED);
         assert!(newest.text().ends_with(expected), "{}", newest.text());
         assert!(rig.texts("s").await.contains(&"U:ask b".to_owned()));
@@ -893,10 +913,13 @@ async fn a_recovered_run_starts_without_being_accepted_again() {
     assert_eq!(waiting.input.len(), 1);
     let mut order = rig.order("waits", "s", &echo());
     order.info = info;
-    order.accept = Accept::Recovered {
+    order.accept = Accept::Recovered(Box::new(Recovered {
         session_id: waiting.record.session_id,
         life: Life::First,
-    };
+        settings: Map::new(),
+        has_key: false,
+        folded: Vec::new(),
+    }));
     drop(busy);
     let again = Rig::over(ledger);
     let log = again.logs.open(&order.info);
@@ -919,7 +942,7 @@ fn takes_and_waits(says_first: bool) -> AgentRef {
         let before = stream::iter(says_first.then(half));
         let behind = stream::once(async move {
             while context.inbox.try_take().is_none() {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             context.inbox.stored().await;
             half()
@@ -943,34 +966,50 @@ async fn started_over(says_first: bool) -> (String, Vec<String>) {
     let steered = rig
         .submit(chat_order(&rig, "b", &echo(), QueueMode::Steer))
         .await;
-    assert_eq!(end(&steered).await.outcome, FOLDED);
     first_text(&first).await;
+    while rig.open_parts().await == 0 {
+        yield_now().await;
+    }
 
     // As after a crash: the ledger is all that is left.
     let ledger = Arc::new(rig.ledger.reopen());
     let open = ledger.open_runs(10).await.unwrap();
-    assert_eq!(open.len(), 1);
+    assert_eq!(open.len(), 2);
     assert_eq!(open[0].record.run_id, info.run_id);
     let again = Rig::over(Arc::clone(&ledger));
     let mut order = rig.order("a", "s", &echo());
     order.info = info;
     order.turn.current = Vec::new();
-    order.accept = Accept::Recovered {
-        session_id: open[0].record.session_id,
+    let (open, parts) = (&open[0], &open[1..]);
+    let folded = parts.iter().map(|part| {
+        assert_eq!(part.folded_into, Some(open.record.run_id));
+        let info = Arc::clone(steered.info());
+        assert_eq!(part.record.run_id, info.run_id);
+        let log = again.logs.open(&info);
+        (info, log)
+    });
+    let folded: Vec<_> = folded.collect();
+    order.accept = Accept::Recovered(Box::new(Recovered {
+        session_id: open.record.session_id,
         life: Life::Another,
-    };
+        settings: Map::new(),
+        has_key: false,
+        folded: folded.clone(),
+    }));
     let log = again.logs.open(&order.info);
     order.log = Arc::clone(&log);
     again.handle.submit(order).await.unwrap();
     assert_eq!(end(&log).await.outcome, STOPPED);
+    assert_eq!(end(&folded[0].1).await.outcome, FOLDED);
     let texts = again.texts("s").await;
     // The first life can write nothing any more.
-    rig.handle
-        .cancel(first.info().run_id, AbortCause::Rpc)
-        .await;
+    rig.handle.cancel(first.info().run_id, AbortCause::Rpc);
     end(&first).await;
     assert_eq!(again.texts("s").await, texts);
-    let run = ledger.find_run(first.info().wire_id.clone()).await.unwrap();
+    let run = ledger
+        .find_run(first.info().wire_id.clone(), None)
+        .await
+        .unwrap();
     assert_eq!(run.unwrap().terminal.unwrap().outcome, STOPPED);
     assert_eq!(texts[..2], ["U:ask told", "A:ask told (stop)"]);
     (log.text(), texts[2..].to_vec())

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::run::AbortCause;
@@ -29,6 +30,7 @@ enum Decision {
 pub(super) struct Verdict {
     decision: OnceLock<Decision>,
     signal: CancellationToken,
+    news: Notify,
     abandoned: AtomicBool,
 }
 
@@ -48,6 +50,32 @@ impl Verdict {
             Decision::Stop(stop) => Some(stop),
             Decision::Settled => None,
         }
+    }
+
+    /// Whether its end is decided.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decision.get().is_some()
+    }
+
+    /// What makes it end, if something does but its agent.
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        match self.decision.get() {
+            Some(Decision::Stop(stop)) => Some(*stop),
+            Some(Decision::Settled) | None => None,
+        }
+    }
+
+    /// Has the task of a waiting run look what it is to do next.
+    pub(super) fn look(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits until there is something to look for.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// Notes that nobody waits for the backend any more; true for the first to find out.

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ErrorCode;
 use crate::ids::{AgentId, EntryId, RunId, SessionId, SessionKey, WireId};
-use crate::run::{Entry, EntryBody, Front, Terminal, Usage};
+use crate::run::{Entry, EntryBody, Front, QueueMode, Terminal, Usage};
 
 use super::devices::DeviceStore;
 
@@ -60,6 +60,9 @@ pub enum LedgerError {
     /// The run has ended, so it cannot start any more.
     #[error("the run has ended")]
     Ended,
+    /// The session's settings refuse the run.
+    #[error("{0}")]
+    Guarded(Guarded),
     /// The queue of the writer is full; nothing was written.
     #[error("too many writes wait for the store")]
     Busy,
@@ -82,12 +85,25 @@ impl LedgerError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::SessionChanged { .. } | Self::Ended => ErrorCode::Conflict,
-            Self::NotFound | Self::LabelInUse { .. } => ErrorCode::InvalidRequest,
-            Self::Busy => ErrorCode::Overloaded,
+            Self::NotFound | Self::LabelInUse { .. } | Self::Guarded(Guarded::SendDenied) => {
+                ErrorCode::InvalidRequest
+            }
+            Self::Busy | Self::Guarded(Guarded::QueueFull) => ErrorCode::Overloaded,
             Self::Closed => ErrorCode::Restarting,
             Self::Fenced { .. } | Self::Failed { .. } => ErrorCode::StoreFailed,
         }
     }
+}
+
+/// Why the settings of a session refuse a run; see [`Guard`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Guarded {
+    /// `sendPolicy` is `deny`.
+    #[error("the session takes no messages")]
+    SendDenied,
+    /// The queue of the session is full, and the message does not interrupt.
+    #[error("the session has too many waiting runs")]
+    QueueFull,
 }
 
 /// What kind of failure of the store it is.
@@ -145,6 +161,8 @@ pub struct Accepted {
     /// with the run and placed when the run is started or ended, so that a transcript is always in
     /// the order of execution.
     pub placed: Option<Placed>,
+    /// The settings of the session, as they are in force for the run.
+    pub settings: Map<String, Value>,
 }
 
 /// The input of a run, placed in the transcript.
@@ -169,6 +187,8 @@ pub struct OpenRun {
     pub resume: Option<String>,
     /// How often it was started over.
     pub restarts: u32,
+    /// The run it became part of; it ends with that one.
+    pub folded_into: Option<RunId>,
 }
 
 /// What is written when a run is accepted, in one step.
@@ -185,6 +205,28 @@ pub struct BeginRun {
     pub new_session_id: SessionId,
     /// The transcript the session must have, if the caller names one.
     pub expected_session_id: Option<SessionId>,
+    /// Whether the session gets a new, empty transcript first, as by [`Ledger::reset_session`].
+    pub reset: bool,
+    /// What the settings of the session must allow.
+    pub guard: Guard,
+}
+
+/// What the settings of a session must allow for a run to be accepted; looked at in the commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether the run is refused while `sendPolicy` is `deny`.
+    pub sends: bool,
+    /// Set when the queue of the session is full: then only a message that interrupts is taken.
+    pub full_unless_interrupt: Option<ModeChoice>,
+}
+
+/// Which queue mode a message has: its own, else that of its session, else the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeChoice {
+    /// The mode the message names.
+    pub own: Option<QueueMode>,
+    /// The mode when neither it nor its session names one.
+    pub fallback: QueueMode,
 }
 
 /// The row of a new run.
@@ -280,6 +322,15 @@ pub struct EndRun {
     pub entries: Vec<NewEntry>,
     /// How it ended. Only the first terminal of a run is kept.
     pub terminal: Terminal,
+}
+
+/// How a run ended, as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedRow {
+    /// Its terminal: the one that was given, or the one it had already.
+    pub terminal: Terminal,
+    /// What was appended, with positions; empty when it had ended already.
+    pub entries: Vec<Entry>,
 }
 
 /// A run, as the ledger knows it.
@@ -457,19 +508,37 @@ pub trait Ledger: DeviceStore + fmt::Debug {
         at_ms: u64,
     ) -> BoxFuture<'_, Result<Placed, LedgerError>>;
 
+    /// Makes a run that waits part of another one, durably: its input is placed at the end of the
+    /// transcript, it counts as started, and it ends when that one ends.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ended`] when one of the two has ended; nothing was written.
+    fn fold_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        into: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>>;
+
     /// Appends what a run has answered so far, before it is handed another message; what it answers
     /// from then on is appended by [`Ledger::end_run`]. Returns what was appended, with positions;
     /// nothing is written for a run that has not started or has ended.
     fn append_answer(&self, answer: AppendAnswer)
     -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
 
-    /// Ends a run: input that was never placed, assistant blocks, terminal and session counters in
-    /// one commit. Returns what was appended, with positions; for a run that has ended already
-    /// nothing is written and nothing returned, and one the ledger does not know is `NotFound`.
-    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
+    /// Ends a run, and with it those that were folded into it ([`Terminal::of_folded`]): input that
+    /// was never placed, marked as withheld, assistant blocks, terminals and session counters in
+    /// one commit. For a run that has ended already nothing is written; one the ledger does not
+    /// know is `NotFound`.
+    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<EndedRow, LedgerError>>;
 
-    /// The newest run with this wire id.
-    fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>>;
+    /// The newest run with this wire id: of this principal if it has one, else of anybody.
+    fn find_run(
+        &self,
+        wire_id: WireId,
+        principal: Option<Arc<str>>,
+    ) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>>;
 
     /// What an idempotency key stands for, if it is known: `Existing` or `Conflict`.
     fn idempotent(

@@ -4,11 +4,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::run::{Outcome, Terminal};
+use crate::run::{Outcome, QueueMode, Terminal};
 
 use super::ledger::{
-    EntryRange, IDEMPOTENCY_INTERRUPTED_KEPT_MS, IDEMPOTENCY_KEPT_MS, Lease, LedgerError,
-    Retention, SessionQuery, SessionRecord,
+    EntryRange, Guard, Guarded, IDEMPOTENCY_INTERRUPTED_KEPT_MS, IDEMPOTENCY_KEPT_MS, Lease,
+    LedgerError, ModeChoice, Retention, SessionQuery, SessionRecord,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -33,6 +33,29 @@ pub(super) const fn key_kept_until(terminal: &Terminal) -> u64 {
         }
     };
     terminal.ended_at_ms.saturating_add(kept)
+}
+
+impl ModeChoice {
+    /// The mode in force, by the settings of the session.
+    pub fn resolve(&self, settings: &Map<String, Value>) -> QueueMode {
+        let session = settings.get("queueMode").and_then(Value::as_str);
+        let session = session.and_then(QueueMode::parse);
+        self.own.or(session).unwrap_or(self.fallback)
+    }
+}
+
+/// Refuses a run the settings of its session do not allow.
+pub(super) fn check_guard(guard: Guard, settings: &Map<String, Value>) -> Result<(), LedgerError> {
+    if guard.sends && settings.get("sendPolicy").and_then(Value::as_str) == Some("deny") {
+        return Err(LedgerError::Guarded(Guarded::SendDenied));
+    }
+    let mode = guard
+        .full_unless_interrupt
+        .map(|mode| mode.resolve(settings));
+    if mode.is_some_and(|mode| mode != QueueMode::Interrupt) {
+        return Err(LedgerError::Guarded(Guarded::QueueFull));
+    }
+    Ok(())
 }
 
 /// Puts a patch over settings; `null` clears one.
@@ -133,6 +156,38 @@ mod tests {
         check_positions(after(5, 9), 5, &[]);
         check_positions(after(u64::MAX, 9), 5, &[]);
         check_positions(after(2, 0), 5, &[]);
+    }
+
+    #[test]
+    fn settings_refuse_what_they_do_not_allow() {
+        let settings = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        let choice = |own| ModeChoice {
+            own,
+            fallback: QueueMode::Steer,
+        };
+        let full = |own| Guard {
+            sends: true,
+            full_unless_interrupt: Some(choice(own)),
+        };
+        let refused = |guard: Guard, text| match check_guard(guard, &settings(text)) {
+            Ok(()) => None,
+            Err(LedgerError::Guarded(guarded)) => Some(guarded),
+            Err(other) => panic!("{other}"),
+        };
+        let sends = Guard {
+            sends: true,
+            full_unless_interrupt: None,
+        };
+        let denied = r#"{"sendPolicy":"deny"}"#;
+        assert_eq!(refused(sends, "{}"), None);
+        assert_eq!(refused(sends, denied), Some(Guarded::SendDenied));
+        assert_eq!(refused(Guard::default(), denied), None);
+        let interrupts = r#"{"queueMode":"interrupt"}"#;
+        assert_eq!(refused(full(None), "{}"), Some(Guarded::QueueFull));
+        assert_eq!(refused(full(None), interrupts), None);
+        assert_eq!(refused(full(Some(QueueMode::Interrupt)), "{}"), None);
+        let own = full(Some(QueueMode::Collect));
+        assert_eq!(refused(own, interrupts), Some(Guarded::QueueFull));
     }
 
     #[test]

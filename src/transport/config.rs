@@ -10,6 +10,8 @@ pub struct TransportConfig {
     pub connections_max: u32,
     /// Upgraded sockets of one address that have not authenticated.
     pub preauth_per_address_max: u32,
+    /// Sockets of one address that have not sent a request, or idle after one.
+    pub idle_per_address_max: u32,
     /// Bytes of a request head.
     pub head_bytes_max: usize,
     /// How long a head may take, the idle wait on a fresh connection included.
@@ -22,6 +24,10 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// Bytes that may wait for one native peer.
     pub outbox_bytes_max: usize,
+    /// Bytes of memory that large answers share.
+    pub answer_bytes_max: u64,
+    /// Bytes of it that the answers of one connection share.
+    pub answer_bytes_per_connection_max: u64,
     /// How long one write to a peer may take.
     pub write_timeout: Duration,
     /// How long a native peer may take to authenticate.
@@ -73,12 +79,15 @@ impl Default for TransportConfig {
         Self {
             connections_max: 10_000,
             preauth_per_address_max: 32,
+            idle_per_address_max: 2_500,
             head_bytes_max: 64 * 1024,
             head_timeout: Duration::from_secs(15),
             body_bytes_max: 20 * 1024 * 1024,
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             outbox_bytes_max: 50 * 1024 * 1024,
+            answer_bytes_max: 192 * 1024 * 1024,
+            answer_bytes_per_connection_max: 64 * 1024 * 1024,
             write_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),
             tick_interval: Duration::from_secs(30),

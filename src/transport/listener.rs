@@ -1,14 +1,15 @@
 //! Accepts sockets: permits, back-off, socket options. Owns the listening socket.
 //!
-//! At the connection limit a socket is still accepted, answered with a 503 and closed at once: a
-//! peer that is told can try elsewhere, one in the kernel's backlog only waits. Each refusal is
-//! counted. What is spoken on a socket is the business of the acceptor.
+//! At the connection limit, and at the share of its address, a socket is still accepted, answered
+//! with a 503 and closed at once: a peer that is told can try elsewhere, one in the kernel's
+//! backlog only waits. Each refusal is counted. What is spoken on a socket is the business of the
+//! acceptor.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::Metrics;
 use crate::shutdown::{Drain, Phase, Tasks};
+
+use super::shares::{Share, Shares};
 
 /// First and longest pause after accepting failed for want of descriptors or memory.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -29,9 +32,10 @@ const USER_TIMEOUT: Duration = Duration::from_mins(1);
 const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
 
 /// What a socket over the connection limit is told.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Connection: close\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 20\r\n\r\nToo many connections";
+const TOO_MANY: &str = "Too many connections";
+
+/// What a socket over the share of its address is told.
+const TOO_MANY_IDLE: &str = "Too many idle connections of this address";
 
 /// Where connections come from: a TCP socket, or a simulated network.
 pub trait Listener: Send + 'static {
@@ -72,6 +76,9 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 
 /// Takes over an accepted socket.
 pub(super) trait Accept<S>: Send + Sync + 'static {
+    /// Whether the peer stands for many others, so that its address has no share of its own.
+    fn is_proxy(&self, peer: IpAddr) -> bool;
+
     /// Serves the socket until it closes; runs in a task of its own.
     fn serve(self: Arc<Self>, stream: S, place: Place) -> impl Future<Output = ()> + Send;
 }
@@ -82,7 +89,45 @@ pub(super) struct Place {
     /// The other end.
     pub(super) peer: SocketAddr,
     metrics: Arc<Metrics>,
+    idle: Option<Idle>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// How a socket counts in the share of its address while no request is under way on it.
+#[derive(Debug)]
+struct Idle {
+    shares: Arc<Shares>,
+    counted: Mutex<Option<Share>>,
+}
+
+impl Place {
+    /// Notes that a request has come: the socket is not idle any more.
+    pub(super) fn handle_request(&self) {
+        if let Some(idle) = &self.idle {
+            idle.put(None);
+        }
+    }
+
+    /// Notes that the socket has nothing to do but to write an answer; whether it may be kept then.
+    /// It counts either way, for a peer may take its time with the answer.
+    pub(super) fn may_idle(&self) -> bool {
+        let Some(idle) = &self.idle else {
+            return true;
+        };
+        let spare = idle.shares.take_spare(self.peer.ip());
+        let may_idle = spare.is_some();
+        idle.put(spare.or_else(|| idle.shares.take(self.peer.ip())));
+        may_idle
+    }
+}
+
+impl Idle {
+    fn put(&self, share: Option<Share>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *counted, share);
+        drop(counted);
+        drop(before);
+    }
 }
 
 impl Drop for Place {
@@ -95,6 +140,8 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Acceptor {
     pub(super) connections: Arc<Semaphore>,
+    /// Sockets of each address on which no request is under way.
+    pub(super) idle: Arc<Shares>,
     pub(super) tasks: Tasks,
     pub(super) drain: Drain,
     pub(super) metrics: Arc<Metrics>,
@@ -143,20 +190,40 @@ impl Acceptor {
         A: Accept<S>,
     {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.metrics.connections_refused.add_one();
             tracing::debug!(%peer, "connection refused: all places are taken");
-            refuse(stream);
-            return;
+            return self.refuse(stream, TOO_MANY);
+        };
+        let idle = if front.is_proxy(peer.ip()) {
+            None
+        } else if let Some(share) = self.idle.take(peer.ip()) {
+            let shares = Arc::clone(&self.idle);
+            let counted = Mutex::new(Some(share));
+            Some(Idle { shares, counted })
+        } else {
+            tracing::debug!(%peer, "connection refused: too many idle sockets of its address");
+            return self.refuse(stream, TOO_MANY_IDLE);
         };
         self.metrics.connections_accepted.add_one();
         self.metrics.connections_open.add(1);
         let place = Place {
             peer,
             metrics: Arc::clone(&self.metrics),
+            idle,
             _permit: permit,
         };
         let serving = Arc::clone(front).serve(stream, place);
         self.tasks.spawn("connection", serving);
+    }
+
+    /// Says why in one write that cannot wait, then lets go.
+    fn refuse<S: AsyncWrite + Unpin>(&self, mut stream: S, why: &str) {
+        self.metrics.connections_refused.add_one();
+        let mut context = Context::from_waker(Waker::noop());
+        let refusal = refusal(why);
+        let written = Pin::new(&mut stream).poll_write(&mut context, refusal.as_bytes());
+        if !matches!(written, std::task::Poll::Ready(Ok(_))) {
+            tracing::trace!("a refused peer could not be told");
+        }
     }
 }
 
@@ -171,13 +238,13 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Says why in one write that cannot wait, then lets go.
-fn refuse<S: AsyncWrite + Unpin>(mut stream: S) {
-    let mut context = Context::from_waker(Waker::noop());
-    let written = Pin::new(&mut stream).poll_write(&mut context, REFUSAL);
-    if !matches!(written, std::task::Poll::Ready(Ok(_))) {
-        tracing::trace!("a refused peer could not be told");
-    }
+/// The answer to a socket that is not served.
+fn refusal(why: &str) -> String {
+    let length = why.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{why}"
+    )
 }
 
 #[cfg(test)]
@@ -220,6 +287,10 @@ mod tests {
     }
 
     impl Accept<DuplexStream> for Holder {
+        fn is_proxy(&self, _peer: IpAddr) -> bool {
+            false
+        }
+
         async fn serve(self: Arc<Self>, stream: DuplexStream, place: Place) {
             *self.served.lock().unwrap() += 1;
             assert!(!self.panics, "asked to");
@@ -227,6 +298,9 @@ mod tests {
             drop((stream, place));
         }
     }
+
+    /// Idle sockets of the one address of these tests.
+    const IDLE_MAX: u32 = 2;
 
     struct Rig {
         tasks: Tasks,
@@ -254,6 +328,7 @@ mod tests {
         };
         let acceptor = Acceptor {
             connections: Arc::clone(&rig.places),
+            idle: Shares::new(IDLE_MAX),
             tasks: rig.tasks.clone(),
             drain: rig.drain.clone(),
             metrics: Arc::clone(&rig.metrics),
@@ -279,6 +354,19 @@ mod tests {
         rig.tasks.join().await;
         assert_eq!(rig.metrics.connections_open.get(), 0);
         assert_eq!(rig.places.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_over_the_share_of_its_address_is_told_so() {
+        let front = Arc::new(Holder::default());
+        let ((first, _one), (second, _two), (third, mut told)) =
+            (duplex(1024), duplex(1024), duplex(1024));
+        let rig = start(9, vec![Ok(first), Ok(second), Ok(third)], front);
+        let mut text = String::new();
+        told.read_to_string(&mut text).await.unwrap();
+        assert!(text.ends_with(TOO_MANY_IDLE), "{text}");
+        assert_eq!(rig.metrics.connections_refused.get(), 1);
+        assert_eq!(rig.metrics.connections_open.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]

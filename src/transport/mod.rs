@@ -6,6 +6,7 @@ pub mod http;
 pub mod io_budget;
 mod listener;
 mod serve;
+mod shares;
 mod sniff;
 pub mod ws;
 

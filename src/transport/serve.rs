@@ -4,7 +4,7 @@
 //! its own.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,7 @@ use super::TransportConfig;
 use super::head_timer::{HeadLimits, HeadTimer};
 use super::http::{Body, HttpFront};
 use super::listener::{Accept, Acceptor, Listener, Place};
+use super::shares::Shares;
 use super::sniff::{Refusal, RequestHead, Route, sniff};
 use super::ws::NativeFront;
 
@@ -74,6 +75,7 @@ pub struct Transport {
 struct Fronts {
     http: HttpFront,
     native: NativeFront,
+    auth: Arc<Authenticator>,
     drain: Drain,
     limits: HeadLimits,
     head_bytes_max: usize,
@@ -86,6 +88,7 @@ impl Transport {
         let permits = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
         let acceptor = Acceptor {
             connections: Arc::new(Semaphore::new(permits)),
+            idle: Shares::new(parts.config.idle_per_address_max),
             tasks: parts.tasks.clone(),
             drain: parts.drain.clone(),
             metrics: Arc::clone(&parts.metrics),
@@ -96,10 +99,12 @@ impl Transport {
         };
         let head_bytes_max = parts.config.head_bytes_max;
         let drain = parts.drain.clone();
+        let auth = Arc::clone(&parts.auth);
         let (http, native) = NativeFront::new(parts);
         let fronts = Arc::new(Fronts {
             http,
             native,
+            auth,
             drain,
             limits,
             head_bytes_max,
@@ -144,6 +149,10 @@ impl<S> Accept<S> for Fronts
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.auth.is_proxy(peer)
+    }
+
     async fn serve(self: Arc<Self>, stream: S, place: Place) {
         let peer = place.peer;
         let timer = HeadTimer::new(self.limits);
@@ -152,6 +161,7 @@ where
         let was_asked = AtomicBool::new(false);
         let service = service_fn(|request| {
             was_asked.store(true, Ordering::Relaxed);
+            place.handle_request();
             let (fronts, place) = (Arc::clone(&self), Arc::clone(&place));
             // On the heap while a request is answered: an idle connection keeps no room for it.
             Box::pin(async move { Ok::<_, Infallible>(fronts.answer::<S>(request, place).await) })
@@ -223,7 +233,17 @@ impl Fronts {
             has_body: !request.body().is_end_stream(),
         };
         match sniff(&head) {
-            Route::Http => self.http.call(request, place.peer).await,
+            Route::Http => {
+                let mut response = self.http.call(request, place.peer).await;
+                // A stream has an owner who has authenticated; whatever else is answered may leave
+                // an idle socket behind.
+                if !response.body().is_events() && !place.may_idle() {
+                    tracing::debug!(peer = %place.peer, "not kept: too many idle sockets");
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                response
+            }
             Route::Native(handshake) => self.native.upgrade::<S>(request, &handshake, place),
             Route::Refused(refusal) => refused(refusal, place.peer),
         }

@@ -15,9 +15,10 @@ use clawport::Gateway;
 use clawport::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use clawport::internals::session::sqlite::{OpenOptions, SqliteLedger};
 use clawport::internals::session::{
-    Accepted, AppendAnswer, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage,
-    EntryRange, IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, PutDevice,
-    Retention, RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
+    Accepted, AppendAnswer, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EndedRow,
+    EntryPage, EntryRange, IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed,
+    PutDevice, Retention, RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord,
+    SessionTarget,
 };
 use clawport::run::Entry;
 use futures_util::FutureExt;
@@ -84,7 +85,11 @@ impl Early {
             inner.begin_run(begin).await.unwrap();
         });
         self.commits.lock().unwrap().insert(run_id, commit);
-        Ok(Begun::New(Accepted { session_id, placed }))
+        Ok(Begun::New(Accepted {
+            session_id,
+            placed,
+            settings: serde_json::Map::new(),
+        }))
     }
 
     async fn committed(&self, run: RunId) {
@@ -147,6 +152,21 @@ impl Ledger for Early {
         self.inner.restart_run(lease, run_id, at_ms)
     }
 
+    fn fold_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        into: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        let fold = async move {
+            self.committed(into).await;
+            self.committed(run_id).await;
+            self.inner.fold_run(lease, run_id, into, at_ms).await
+        };
+        fold.boxed()
+    }
+
     fn append_answer(
         &self,
         answer: AppendAnswer,
@@ -158,7 +178,7 @@ impl Ledger for Early {
         append.boxed()
     }
 
-    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<EndedRow, LedgerError>> {
         let end = async move {
             self.committed(end.run_id).await;
             self.inner.end_run(end).await
@@ -166,8 +186,12 @@ impl Ledger for Early {
         end.boxed()
     }
 
-    fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
-        self.inner.find_run(wire_id)
+    fn find_run(
+        &self,
+        wire_id: WireId,
+        principal: Option<Arc<str>>,
+    ) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
+        self.inner.find_run(wire_id, principal)
     }
 
     fn idempotent(

@@ -331,7 +331,7 @@ async fn a_stream_never_holds_any_line_but_data_and_comments() {
 async fn a_stream_goes_on_while_the_gateway_drains() {
     let mut open = open("").await;
     open.rig.drain.advance(Phase::Draining);
-    open.rig.scheduler.drain().await;
+    open.rig.scheduler.drain();
     let refused = open.rig.connect().await.ask(stream("")).await;
     assert_eq!(refused.status(), 503);
     open.run.says("to the end").await;
@@ -346,7 +346,9 @@ async fn a_stream_cut_by_the_restart_says_so() {
     let mut open = open("").await;
     open.run.says("half").await;
     assert_eq!(streamed_text(&open.connection.events().await), "half");
-    open.rig.scheduler.cancel_all(AbortCause::Restart).await;
+    open.rig
+        .scheduler
+        .cancel_where(|_run| true, AbortCause::Restart);
     let all = frames(&rest(&mut open.connection).await);
     let error = parse(&all[0]);
     assert_eq!(error["error"]["code"], "gateway_restarting");
@@ -364,7 +366,7 @@ async fn a_run_stopped_by_somebody_else_is_an_error() {
     let wire_id = clawport::ids::WireId::parse(&id).unwrap();
     let logs = open.rig.dispatch.logs().by_wire_id(&wire_id);
     let run_id = logs[0].info().run_id;
-    open.rig.scheduler.cancel(run_id, AbortCause::Rpc).await;
+    open.rig.scheduler.cancel(run_id, AbortCause::Rpc);
     let text = rest(&mut open.connection).await;
     let all = frames(&text);
     assert_eq!(parse(&all[all.len() - 2])["error"]["code"], "run_aborted");

@@ -13,6 +13,7 @@
 mod acknowledgements;
 mod agent_sessions;
 mod authorization;
+mod bounds;
 mod cli_chat;
 mod cli_commands;
 mod cli_devices;

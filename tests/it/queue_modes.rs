@@ -1,6 +1,8 @@
 //! What happens to a message for a busy session, as a native client sees it: which mode decides,
 //! what each mode does, what becomes of messages there is no room for.
 
+use clawport::error::ErrorCode;
+use clawport::run::RunError;
 use serde_json::{Value, json};
 
 use crate::support::http::chat_with;
@@ -87,10 +89,10 @@ async fn check_does(native: &mut Native, puppet: &mut Puppet, call: Option<&str>
             (active.takes().await, active.takes().await),
             ("b".to_owned(), "c".to_owned())
         );
-        check_folded(native, "b").await;
-        check_folded(native, "c").await;
         answer(active, "to all").await;
         assert_eq!(native.end("a").await.text(), "to all");
+        check_folded(native, "b").await;
+        check_folded(native, "c").await;
         return;
     }
     answer(active, "to a").await;
@@ -98,9 +100,9 @@ async fn check_does(native: &mut Native, puppet: &mut Puppet, call: Option<&str>
     let next = puppet.next().await;
     if mode == "collect" {
         assert_eq!(next.asked(), ["b", "c"]);
-        check_folded(native, "c").await;
         answer(next, "to both").await;
         assert_eq!(native.end("b").await.text(), "to both");
+        check_folded(native, "c").await;
         return;
     }
     assert_eq!(mode, "followup");
@@ -321,4 +323,78 @@ async fn a_full_queue_refuses_drops_or_sums_up_as_it_is_told() {
         answer(next, "to c").await;
         assert_eq!(native.end("c").await.text(), "to c");
     }
+}
+
+#[tokio::test]
+async fn what_was_merged_or_steered_into_a_run_fails_with_it() {
+    let (served, mut puppet) = served(json!({"debounceMs": 0})).await;
+    let mut native = served.native().await;
+    let mut active = busy(&native, &mut puppet).await;
+    send(&native, "b", Some("steer")).await;
+    assert_eq!(active.takes().await, "b");
+    let broken = || RunError::new(ErrorCode::AgentFailed, "broken");
+    active.fails(broken()).await;
+    for run in ["a", "b"] {
+        assert_eq!(native.end(run).await.state(), "error", "{run}");
+        let waited = json!({"runId": run, "timeoutMs": 1000});
+        let waited = native.call("agent.wait", waited).await;
+        assert_eq!(waited["status"], "error", "{run}: {waited}");
+    }
+    send(&native, "c", None).await;
+    let first = puppet.next().await;
+    send(&native, "d", Some("collect")).await;
+    send(&native, "e", Some("collect")).await;
+    answer(first, "to c").await;
+    let merged = puppet.next().await;
+    assert_eq!(merged.asked(), ["d", "e"]);
+    // Whoever stops one of them stops the turn they are.
+    let stop = json!({"sessionKey": SESSION, "runId": "e"});
+    let stopped = native.call("chat.abort", stop).await;
+    assert_eq!(stopped["runIds"], json!(["e"]), "{stopped}");
+    for run in ["d", "e"] {
+        assert_eq!(native.end(run).await.state(), "aborted", "{run}");
+    }
+    served.quiet().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_or_known_changes_nothing() {
+    let (served, mut puppet) = served(json!({"cap": 1, "mode": "followup"})).await;
+    let mut native = served.native().await;
+    let active = busy(&native, &mut puppet).await;
+    // An `agent` call fills the queue: nothing can take its place.
+    let call = json!({"sessionKey": SESSION, "idempotencyKey": "x", "message": "x"});
+    let told = native.call("agent", call).await;
+    assert_eq!(told["status"], "accepted", "{told}");
+    for (run, message) in [("n1", "/new again"), ("n2", "go away")] {
+        let params = json!({"sessionKey": SESSION, "idempotencyKey": run, "message": message,
+            "queueMode": "interrupt"});
+        let refused = native.refused("chat.send", params).await;
+        assert_eq!(&*refused.code, "UNAVAILABLE", "{refused:?}");
+    }
+    answer(active, "to a").await;
+    assert_eq!(native.end("a").await.text(), "to a");
+    answer(puppet.next().await, "to x").await;
+    served.quiet().await;
+    let said = native.history(SESSION).await;
+    assert_eq!(said.len(), 4, "{said:?}");
+
+    // A retry of a `/new` that was answered wipes nothing, not even in the next process.
+    native.send(SESSION, "n", "/new first").await;
+    answer(puppet.next().await, "to n").await;
+    native.end("n").await;
+    send(&native, "m", None).await;
+    answer(puppet.next().await, "to m").await;
+    native.end("m").await;
+    let before = native.history(SESSION).await;
+    assert_eq!(before.len(), 4, "{before:?}");
+    drop(native);
+    let (agent, mut puppet) = Puppet::new();
+    let served = Setup::new(json!({})).agent(agent).over(served.stop().await);
+    let served = served.start().await;
+    let native = served.native().await;
+    let told = native.send(SESSION, "n", "/new first").await;
+    assert_eq!(told["status"], "ok", "{told}");
+    assert_eq!(native.history(SESSION).await, before);
+    assert!(puppet.is_idle());
 }

@@ -247,6 +247,55 @@ async fn a_crowd_that_leaves_gives_its_memory_back_and_leaves_no_lane() {
     panic!("{before} KiB before, {after:?} KiB after each crowd");
 }
 
+/// Most a burst of large reads may add to what is resident, in KiB.
+const BURST_KIB_MAX: u64 = 300 * 1024;
+
+/// Messages of a large transcript, and characters of each.
+const LARGE: (usize, usize) = (4, 4_000_000);
+
+/// Many readers of one large transcript at once; returns the most that was resident meanwhile.
+async fn read_much(crowded: &Crowded) -> u64 {
+    let params = json!({"sessionKey": "agent:main:large", "maxChars": 500_000});
+    let readers = crowd_of(5, |_n| Native::connect(crowded.addr)).await;
+    let calls = readers.iter().flat_map(|reader| {
+        let params = &params;
+        (0..30).map(move |_call| reader.call("chat.history", params.clone()))
+    });
+    let mut reading = std::pin::pin!(futures_util::future::join_all(calls));
+    let mut most = 0;
+    loop {
+        most = most.max(crowded.resident());
+        let done = tokio::time::timeout(Duration::from_millis(20), reading.as_mut()).await;
+        if let Ok(answers) = done {
+            assert!(answers.iter().all(|answer| answer["sessionId"].is_string()));
+            return most;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_a_large_transcript_share_the_memory_for_it() {
+    let home = home();
+    let crowded = Crowded::start(&home).await;
+    for n in 0..LARGE.0 {
+        let text = "m".repeat(LARGE.1);
+        let params = json!({"message": text, "idempotencyKey": format!("large {n}"),
+            "sessionKey": "agent:main:large"});
+        let native = Native::connect(crowded.addr).await;
+        native.call_final("agent", params).await;
+    }
+    let before = crowded.resident();
+    // Held all at once these answers would take 150 times 16 MB.
+    let first = read_much(&crowded).await;
+    let after = crowded.resident();
+    let second = read_much(&crowded).await;
+    let most = first.max(second);
+    assert!(most < before + BURST_KIB_MAX, "{before} KiB, then {most}");
+    // What stays is used again: it does not grow with every burst.
+    let later = crowded.resident();
+    assert!(later < after + after / 4, "{after} KiB, then {later}");
+}
+
 /// Requests of a client that wants to notice when it is held up.
 const PROBES: usize = 300;
 

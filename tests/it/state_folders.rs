@@ -87,6 +87,32 @@ async fn a_folder_of_the_first_version_is_taken_over_whole() {
     check_sessions(&native).await;
 }
 
+#[tokio::test]
+async fn a_folder_of_the_second_version_is_taken_over_whole() {
+    let served = served(copy_of("0.2.0")).await;
+    let native = served.native().await;
+    let wait = |run: &str| json!({"runId": run, "timeoutMs": 10_000});
+    let long = native.call("agent.wait", wait("r-long")).await;
+    assert_eq!(long["stopReason"], "restart", "{long}");
+    for run in ["r-waits", "r-last", "m2"] {
+        let waited = native.call("agent.wait", wait(run)).await;
+        assert_eq!(waited["status"], "ok", "{run}: {waited}");
+    }
+    let texts = async |session: &str| {
+        let said = native.history(session).await;
+        let texts = said.into_iter().map(|(_role, text)| text);
+        texts.collect::<Vec<_>>()
+    };
+    let main = texts("agent:main:main").await;
+    assert_eq!(main[..5], ["hello", "hello", "again", "again", "/whoami"]);
+    assert_eq!(main.len(), 6, "{main:?}");
+    let slow = texts("agent:slow:main").await;
+    assert_eq!(slow[slow.len() - 4..], ["waits", "waits", "last", "last"]);
+    let archived = json!({"archived": true});
+    let list = native.call("sessions.list", archived).await;
+    assert_eq!(list["sessions"][0]["key"], "agent:main:old", "{list}");
+}
+
 #[test]
 fn every_folder_has_a_test() {
     let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap());
@@ -95,5 +121,5 @@ fn every_folder_has_a_test() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     versions.sort();
-    assert_eq!(versions, ["0.1.0"]);
+    assert_eq!(versions, ["0.1.0", "0.2.0"]);
 }

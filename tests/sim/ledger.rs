@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use clawport::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use clawport::internals::session::memory::MemoryLedger;
 use clawport::internals::session::{
-    AppendAnswer, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EntryPage,
+    AppendAnswer, BeginRun, Begun, DevicePut, DeviceRow, DeviceStore, EndRun, EndedRow, EntryPage,
     EntryRange, IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, PutDevice,
     Retention, RunRecord, SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
 };
@@ -111,6 +111,16 @@ impl Ledger for SimLedger {
         self.write(move || self.inner.restart_run(lease, run_id, at_ms))
     }
 
+    fn fold_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        into: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        self.write(move || self.inner.fold_run(lease, run_id, into, at_ms))
+    }
+
     fn append_answer(
         &self,
         answer: AppendAnswer,
@@ -118,15 +128,21 @@ impl Ledger for SimLedger {
         self.write(move || self.inner.append_answer(answer))
     }
 
-    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<EndedRow, LedgerError>> {
         if self.mutant == Mutant::LosesEnds {
-            return async { Ok(Vec::new()) }.boxed();
+            let terminal = end.terminal;
+            let entries = Vec::new();
+            return async move { Ok(EndedRow { terminal, entries }) }.boxed();
         }
         self.write(move || self.inner.end_run(end))
     }
 
-    fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
-        self.inner.find_run(wire_id)
+    fn find_run(
+        &self,
+        wire_id: WireId,
+        principal: Option<Arc<str>>,
+    ) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
+        self.inner.find_run(wire_id, principal)
     }
 
     fn idempotent(

@@ -431,6 +431,17 @@ fn add_part(answer: &mut String, part: &str) {
     answer.push_str(part);
 }
 
+/// Where in the story runs were accepted last: a message that waits when its process ends in good
+/// order is taken over by the next one.
+fn later_lives(happened: &Happened) -> HashMap<&String, usize> {
+    let facts = happened.facts().enumerate();
+    let lives = facts.filter_map(|(at, fact)| match fact {
+        Fact::Accepted { wire, .. } => Some((wire, at)),
+        _ => None,
+    });
+    lives.collect()
+}
+
 /// What runs said is what the model said, and what the transcript keeps.
 fn check_texts(happened: &Happened, found: &mut Vec<String>) {
     let scripts = scripts(&happened.plan);
@@ -461,12 +472,23 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
     }
     let mut wires = HashMap::new();
     let mut texts = HashMap::new();
-    for fact in happened.facts() {
+    let goes_on = later_lives(happened);
+    for (at, fact) in happened.facts().enumerate() {
         match fact {
             Fact::Accepted {
                 run, wire, stored, ..
             } => {
                 wires.insert(run, (wire, *stored));
+            }
+            // Its callers are told that the process ends, no more.
+            Fact::Ended { run, status, text }
+                if wires
+                    .get(run)
+                    .is_some_and(|(wire, _)| goes_on.get(wire) > Some(&at)) =>
+            {
+                if *status != "aborted" || !text.is_empty() {
+                    found.push(format!("run {run} ended {status}, {text:?}, and went on"));
+                }
             }
             Fact::Ended { run, status, text } => {
                 let Some((wire, stored)) = wires.get(run) else {
@@ -487,7 +509,7 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
             _ => {}
         }
     }
-    for fact in happened.facts() {
+    for (at, fact) in happened.facts().enumerate() {
         if let Fact::Told {
             connection,
             wire,
@@ -495,6 +517,7 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
             text,
         } = fact
             && let Some(said) = texts.get(wire)
+            && goes_on.get(wire) <= Some(&at)
             && state != "error"
             && text.trim_end() != said.trim_end()
         {

@@ -11,7 +11,7 @@ use super::chunk::CallPiece;
 /// Most tool calls of one answer.
 pub(super) const CALLS_MAX: usize = 128;
 
-/// Most bytes of arguments that wait for the name of their tool.
+/// Most bytes of arguments that wait for the name of their tool, and of the id of a call.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// The calls of one answer so far.
@@ -30,7 +30,8 @@ struct Call {
     held: String,
 }
 
-/// An answer with more calls than an answer may have, or with arguments of no tool.
+/// An answer with more calls than an answer may have, with arguments of no tool, or with an id that
+/// is no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
@@ -100,7 +101,8 @@ impl Calls {
     }
 
     fn begin(&mut self, number: Option<u64>, id: Option<&str>) -> Result<usize, TooMany> {
-        if self.calls.len() >= CALLS_MAX {
+        let is_long = id.is_some_and(|id| id.len() > HELD_BYTES_MAX);
+        if is_long || self.calls.len() >= CALLS_MAX {
             return Err(TooMany);
         }
         self.calls.push(Call {

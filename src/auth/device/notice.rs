@@ -76,6 +76,15 @@ pub enum InvalidCause {
 }
 
 impl Invalidation {
+    /// Whether what the device asked for is not wanted any more: it was removed, or may not act as
+    /// an operator any more. A new token takes nothing away.
+    pub const fn ends_runs(&self) -> bool {
+        match self.cause {
+            InvalidCause::Removed | InvalidCause::Revoked(Role::Operator) => true,
+            InvalidCause::Revoked(Role::Node) | InvalidCause::Rotated(_) => false,
+        }
+    }
+
     /// Whether a connection of this principal must be closed.
     pub fn hits(&self, principal: &Principal) -> bool {
         let is_device = principal.device.as_ref() == Some(&self.device);

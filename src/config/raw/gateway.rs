@@ -275,6 +275,11 @@ pub struct RawLimits {
     /// Upgraded sockets of one address that have not authenticated.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub preauth_per_address: u32,
+    /// Sockets of one address that have not sent a request, or idle after one; a quarter of
+    /// `connections` when not set. Trusted proxies are not counted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_per_address: Option<u32>,
     /// Bytes of a request head.
     #[schemars(range(min = 8192, max = 1_048_576))]
     pub head_bytes: usize,
@@ -293,6 +298,12 @@ pub struct RawLimits {
     /// Bytes that may wait for one native peer.
     #[schemars(range(min = 65_536, max = 4_294_967_295_u64))]
     pub outbox_bytes: usize,
+    /// Bytes of memory that large answers in the making share; they wait for it.
+    #[schemars(range(min = 1_048_576, max = 1_099_511_627_776_u64))]
+    pub answer_bytes: u64,
+    /// Bytes of it that the answers of one connection share.
+    #[schemars(range(min = 1_048_576, max = 1_099_511_627_776_u64))]
+    pub answer_bytes_per_connection: u64,
 }
 
 impl Default for RawLimits {
@@ -301,12 +312,15 @@ impl Default for RawLimits {
         Self {
             connections: transport.connections_max,
             preauth_per_address: transport.preauth_per_address_max,
+            idle_per_address: None,
             head_bytes: transport.head_bytes_max,
             head_seconds: transport.head_timeout.as_secs(),
             body_bytes: transport.body_bytes_max,
             body_seconds: transport.body_timeout.as_secs(),
             idle_seconds: transport.idle_timeout.as_secs(),
             outbox_bytes: transport.outbox_bytes_max,
+            answer_bytes: transport.answer_bytes_max,
+            answer_bytes_per_connection: transport.answer_bytes_per_connection_max,
         }
     }
 }

@@ -257,6 +257,13 @@ pub struct RawQueue {
     /// Runs that wait in all.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub total_cap: u32,
+    /// Runs of one credential that wait; a quarter of `totalCap` when nothing is said.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_cap: Option<u32>,
+    /// Runs of one user, device or connection that wait.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub party_cap: u32,
 }
 
 impl Default for RawQueue {
@@ -270,6 +277,8 @@ impl Default for RawQueue {
             drop: RawDrop::New,
             wait_seconds: scheduler.wait.as_secs(),
             total_cap: scheduler.waiting_max,
+            credential_cap: None,
+            party_cap: scheduler.party_waiting_max,
         }
     }
 }

@@ -298,12 +298,17 @@ pub(super) fn transport(
     Some(TransportConfig {
         connections_max: limits.connections,
         preauth_per_address_max: limits.preauth_per_address,
+        idle_per_address_max: limits
+            .idle_per_address
+            .unwrap_or_else(|| limits.connections.div_ceil(4)),
         head_bytes_max: limits.head_bytes,
         head_timeout: Duration::from_secs(limits.head_seconds),
         body_bytes_max: chat.max_body_bytes.unwrap_or(limits.body_bytes),
         body_timeout: Duration::from_secs(limits.body_seconds),
         idle_timeout: Duration::from_secs(limits.idle_seconds),
         outbox_bytes_max: limits.outbox_bytes,
+        answer_bytes_max: limits.answer_bytes,
+        answer_bytes_per_connection_max: limits.answer_bytes_per_connection,
         chat_enabled: chat.enabled,
         metrics_enabled: raw.http.endpoints.metrics.enabled,
         cors_origins,

@@ -178,6 +178,8 @@ fn scheduler(raw: &RawConfig) -> SchedulerConfig {
     SchedulerConfig {
         active_max: raw.agents.defaults.max_concurrent,
         waiting_max: queue.total_cap,
+        credential_waiting_max: queue.credential_cap.unwrap_or(queue.total_cap.div_ceil(4)),
+        party_waiting_max: queue.party_cap,
         wait: Duration::from_secs(queue.wait_seconds),
         queue: queue_config(queue),
     }

@@ -5,14 +5,12 @@
 //! to read; an agent gets neither. Only chat messages are commands: `agent` knows `/new` and
 //! `/reset` alone, and what comes over HTTP is text.
 
-mod answered;
 mod lists;
 mod parse;
 mod settings;
 mod status;
 mod table;
 
-pub(super) use answered::Answered;
 pub(super) use parse::{Asked, ForAgent, find, is_stop};
 pub use table::{Command, CommandArgument, CommandGroup};
 
@@ -25,17 +23,13 @@ use crate::ids::{EntryId, RunId, SessionId, SessionKey, WireId};
 use crate::run::{
     EntryBody, FinishReason, Front, OnDisconnect, Outcome, QueueMode, RunInfo, Storage, Terminal,
 };
-use crate::session::{IdempotencyScope, NewEntry, SessionPatch};
+use crate::session::{BeginRun, Begun, EndRun, Guard, IdempotencyScope, Ledger, NewEntry, NewRun};
 
 use super::resolve::owner;
-use super::runs::RETRY_AFTER_FULL;
 use super::sessions::of_transcript;
 use super::views::AgentEntry;
-use super::{
-    Admitted, Caller, CompactedHow, Dispatch, DispatchError, EndedRun, SessionCompact, Started,
-};
+use super::{Admitted, Caller, CompactedHow, Dispatch, DispatchError, SessionCompact, Started};
 
-use answered::Seen;
 use table::{Action, Answer, TABLE};
 
 /// Longest answer, in bytes; the rest is left out.
@@ -72,35 +66,35 @@ struct Asking<'a> {
 }
 
 impl Dispatch {
-    /// Carries a command out and answers it at once; one that is sent twice is carried out once.
+    /// Carries a command out and answers it at once. It is a run without an agent: accepted by a
+    /// commit that knows its key, so one that is sent twice is carried out once, and ended by
+    /// another with what was said.
     pub(super) async fn answer_command(
         &self,
         caller: &Caller,
         given: TextCommand<'_>,
     ) -> Result<Started, DispatchError> {
-        let reserved = match self.answered.begin(&given.idempotency) {
-            Seen::New(reserved) => reserved,
-            Seen::InFlight => {
-                return Ok(Started::InFlight {
-                    wire_id: given.wire_id.clone(),
-                    session: given.session.clone(),
-                    log: None,
-                });
+        let info = self.command_info(caller, &given);
+        let open = OpenCommand::new(self, &info);
+        let begun = self.parts.ledger.begin_run(self.begin(&info, &given)).await;
+        let accepted = match begun.map_err(|error| of_transcript(error, given.session))? {
+            Begun::New(accepted) => accepted,
+            Begun::Existing(record) => {
+                open.let_go();
+                return self.known_run(record).await;
             }
-            Seen::Answered(ended) => return Ok(Started::Ended(ended)),
-            Seen::Conflict => return Err(DispatchError::KeyReused),
-            Seen::Full => {
-                return Err(DispatchError::Overloaded {
-                    what: "the list of commands under way",
-                    retry_after: RETRY_AFTER_FULL,
-                });
+            Begun::Conflict(_record) => {
+                open.let_go();
+                return Err(DispatchError::KeyReused);
             }
         };
-        if let Some(expected) = given.expected_session_id {
-            let session = self.parts.ledger.session(given.session.clone()).await?;
-            if session.is_none_or(|session| session.session_id != expected) {
-                return Err(DispatchError::SessionChanged(given.session.clone()));
-            }
+        let is_first = accepted
+            .placed
+            .as_ref()
+            .is_some_and(|it| it.entries_before == 0);
+        if is_first {
+            let (key, agent) = (given.session.clone(), given.agent.id.clone());
+            self.publish_change(key, agent, ChangeReason::Create);
         }
         let asking = Asking {
             caller,
@@ -110,10 +104,48 @@ impl Dispatch {
             queue_mode_default: given.queue_mode_default,
         };
         let text = bounded(self.say(&asking, given.asked.command).await?);
-        self.keep(&given, &text).await?;
-        let (admitted, ended) = self.answer_at_once(caller, &given, &text);
-        reserved.answered(ended);
-        Ok(Started::New(admitted))
+        self.keep(&info, accepted.session_id, &given, &text).await?;
+        open.let_go();
+        Ok(Started::New(self.answer_at_once(info, &given, &text)))
+    }
+
+    fn command_info(&self, caller: &Caller, given: &TextCommand<'_>) -> Arc<RunInfo> {
+        let now_ms = self.parts.clock.now_ms();
+        Arc::new(RunInfo {
+            run_id: RunId::from_uuid(self.parts.ids.ordered(now_ms)),
+            wire_id: given.wire_id.clone(),
+            session: given.session.clone(),
+            agent: given.agent.id.clone(),
+            owner: owner(caller),
+            front: Front::NativeChat,
+            // Its log is that of no agent's run, although the ledger has it.
+            storage: Storage::Ephemeral,
+            on_disconnect: OnDisconnect::Continue,
+            accepted_at_ms: now_ms,
+        })
+    }
+
+    fn begin(&self, info: &RunInfo, given: &TextCommand<'_>) -> BeginRun {
+        BeginRun {
+            lease: self.parts.ledger.lease(),
+            run: NewRun {
+                run_id: info.run_id,
+                wire_id: info.wire_id.clone(),
+                session: info.session.clone(),
+                agent: info.agent.clone(),
+                front: info.front,
+                principal: Some(info.owner.principal()),
+                idempotency: Some(given.idempotency.clone()),
+                accepted_at_ms: info.accepted_at_ms,
+                started_at_ms: Some(info.accepted_at_ms),
+                resume: None,
+            },
+            input: Vec::new(),
+            new_session_id: SessionId::from_uuid(self.parts.ids.random()),
+            expected_session_id: given.expected_session_id,
+            reset: false,
+            guard: Guard::default(),
+        }
     }
 
     /// What the gateway says to a command.
@@ -172,34 +204,33 @@ impl Dispatch {
         })
     }
 
-    /// Puts command and answer into the transcript, for people to read.
-    async fn keep(&self, given: &TextCommand<'_>, text: &str) -> Result<(), DispatchError> {
-        let (key, agent) = (given.session, &given.agent.id);
-        let ledger = &self.parts.ledger;
-        let session = if let Some(session) = ledger.session(key.clone()).await? {
-            session
-        } else {
-            let patch = SessionPatch::default();
-            self.write_settings(key.clone(), agent.clone(), patch, ChangeReason::Create)
-                .await?
+    /// Ends the run of a command with what was asked and said, for people to read.
+    async fn keep(
+        &self,
+        info: &RunInfo,
+        session_id: SessionId,
+        given: &TextCommand<'_>,
+        text: &str,
+    ) -> Result<(), DispatchError> {
+        let now_ms = self.parts.clock.now_ms();
+        let entry = |is_answer: bool, text: &str| NewEntry {
+            id: EntryId::from_uuid(self.parts.ids.ordered(now_ms)),
+            body: EntryBody::Command {
+                wire_id: given.wire_id.clone(),
+                is_answer,
+                text: text.to_owned(),
+            },
+            at_ms: now_ms,
         };
-        for (is_answer, text) in [(false, given.message), (true, text)] {
-            let now_ms = self.parts.clock.now_ms();
-            let entry = NewEntry {
-                id: EntryId::from_uuid(self.parts.ids.ordered(now_ms)),
-                body: EntryBody::Command {
-                    wire_id: given.wire_id.clone(),
-                    is_answer,
-                    text: text.to_owned(),
-                },
-                at_ms: now_ms,
-            };
-            let appended = ledger.append(ledger.lease(), key.clone(), entry).await;
-            let entry = appended.map_err(|error| of_transcript(error, key))?;
+        let outcome = Outcome::Ok(FinishReason::Stop);
+        let entries = vec![entry(false, given.message), entry(true, text)];
+        let end = ended(&*self.parts.ledger, info, outcome, now_ms, entries);
+        let row = self.parts.ledger.end_run(end).await?;
+        for entry in row.entries {
             self.parts.bus.publish(Notice::Message {
-                session: key.clone(),
-                agent: agent.clone(),
-                session_id: session.session_id,
+                session: info.session.clone(),
+                agent: info.agent.clone(),
+                session_id,
                 entry: Arc::new(entry),
             });
         }
@@ -207,48 +238,90 @@ impl Dispatch {
     }
 
     /// A run that has ended already with this text: no lane, no agent.
-    fn answer_at_once(
-        &self,
-        caller: &Caller,
-        given: &TextCommand<'_>,
-        text: &str,
-    ) -> (Admitted, EndedRun) {
+    fn answer_at_once(&self, info: Arc<RunInfo>, given: &TextCommand<'_>, text: &str) -> Admitted {
         let now_ms = self.parts.clock.now_ms();
-        let info = Arc::new(RunInfo {
-            run_id: RunId::from_uuid(self.parts.ids.ordered(now_ms)),
-            wire_id: given.wire_id.clone(),
-            session: given.session.clone(),
-            agent: given.agent.id.clone(),
-            owner: owner(caller),
-            front: Front::NativeChat,
-            storage: Storage::Ephemeral,
-            on_disconnect: OnDisconnect::Continue,
-            accepted_at_ms: now_ms,
-        });
         let log = self.parts.logs.open(&info);
         let bus = &self.parts.bus;
         bus.publish(Notice::RunAccepted(Arc::clone(&log)));
         log.append(Record::Started { at_ms: now_ms });
         log.append_text(text);
-        let terminal = Terminal {
-            outcome: Outcome::Ok(FinishReason::Stop),
-            started_at_ms: Some(now_ms),
-            ended_at_ms: now_ms,
-            usage: None,
-        };
-        log.close(terminal.clone());
+        log.close(terminal(Outcome::Ok(FinishReason::Stop), &info, now_ms));
         self.parts.logs.ended(&log, Instant::now());
         bus.publish(Notice::RunEnded(Arc::clone(&log)));
-        let ended = EndedRun::of_log(&log, Arc::new(terminal), None);
-        let admitted = Admitted {
+        Admitted {
             info,
             log,
             session_id: None,
             user_n: None,
             agent: Arc::clone(&given.agent),
             interrupted: false,
-        };
-        (admitted, ended)
+        }
+    }
+}
+
+/// The run of a command that is being carried out: should nobody bring it to its end, it is ended
+/// as interrupted, so that its key stands for an end.
+struct OpenCommand<'a> {
+    dispatch: &'a Dispatch,
+    info: Arc<RunInfo>,
+    is_ours: bool,
+}
+
+impl<'a> OpenCommand<'a> {
+    fn new(dispatch: &'a Dispatch, info: &Arc<RunInfo>) -> Self {
+        Self {
+            dispatch,
+            info: Arc::clone(info),
+            is_ours: true,
+        }
+    }
+
+    /// It has its end, or was never there.
+    fn let_go(mut self) {
+        self.is_ours = false;
+    }
+}
+
+impl Drop for OpenCommand<'_> {
+    fn drop(&mut self) {
+        if !self.is_ours {
+            return;
+        }
+        let parts = &self.dispatch.parts;
+        let now_ms = parts.clock.now_ms();
+        let end = ended(
+            &*parts.ledger,
+            &self.info,
+            Outcome::Interrupted,
+            now_ms,
+            Vec::new(),
+        );
+        parts.scheduler.end_unattended(end);
+    }
+}
+
+fn ended(
+    ledger: &dyn Ledger,
+    info: &RunInfo,
+    outcome: Outcome,
+    now_ms: u64,
+    entries: Vec<NewEntry>,
+) -> EndRun {
+    EndRun {
+        lease: ledger.lease(),
+        run_id: info.run_id,
+        session: info.session.clone(),
+        entries,
+        terminal: terminal(outcome, info, now_ms),
+    }
+}
+
+const fn terminal(outcome: Outcome, info: &RunInfo, now_ms: u64) -> Terminal {
+    Terminal {
+        outcome,
+        started_at_ms: Some(info.accepted_at_ms),
+        ended_at_ms: now_ms,
+        usage: None,
     }
 }
 

@@ -8,6 +8,9 @@ use super::table::{Action, Command, TABLE};
 /// Words that stop the runs of a session when a whole message is one of them.
 const STOP_WORDS: [&str; 2] = ["stop", "abort"];
 
+/// What an agent is told after a bare `/new` or `/reset`.
+const GREETING_PROMPT: &str = "A new session was started. Greet the user in one short sentence.";
+
 /// A command and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::dispatch) struct Asked<'a> {
@@ -50,6 +53,14 @@ impl ForAgent {
             reset: None,
             steer: None,
         }
+    }
+
+    /// What the agent is told.
+    pub(in crate::dispatch) fn said(self) -> String {
+        if self.reset.is_some() && self.text.is_empty() {
+            return GREETING_PROMPT.to_owned();
+        }
+        self.text
     }
 
     /// What follows a command that is for the agent; `None` for another command.

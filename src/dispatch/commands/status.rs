@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::dispatch::compact::{self, Snapshot};
-use crate::dispatch::settings::queue_mode_of;
 use crate::dispatch::{Dispatch, DispatchError};
 use crate::run::{Compactions, Message, ModelRef, Role};
 use crate::session::SessionRecord;
@@ -42,8 +41,11 @@ impl Dispatch {
         };
         let (active, waiting) = self.runs_of(asking);
         let own = record.as_ref();
-        let own = own.and_then(|record| queue_mode_of(&record.settings));
-        let mode = self.queue_mode(own, asking.queue_mode_default);
+        let settings = own
+            .map(|record| record.settings.clone())
+            .unwrap_or_default();
+        let choice = self.queue_mode(None, asking.queue_mode_default);
+        let mode = choice.resolve(&settings);
         let lines = [
             format!("clawport {OWN_VERSION}, compatible with OpenClaw {COMPATIBILITY_LEVEL}"),
             format!("Up for {}", spoken(self.started.elapsed())),

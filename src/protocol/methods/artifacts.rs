@@ -279,6 +279,7 @@ mod tests {
             body: EntryBody::User {
                 text: String::new(),
                 images: vec![image],
+                withheld: false,
             },
         };
         let params = json!({"artifactId": image_id(entry.id, 0), "sessionKey": "main"});

@@ -123,6 +123,7 @@ mod tests {
                 body: EntryBody::User {
                     text: "x".repeat(*length),
                     images: Vec::new(),
+                    withheld: false,
                 },
             })
             .collect()

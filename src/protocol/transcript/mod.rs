@@ -83,7 +83,8 @@ pub struct TranscriptMessage<'a> {
         skip_serializing_if = "Option::is_none"
     )]
     pub abort: Option<AbortMark<'a>>,
-    /// Set on a text command and its answer: an agent gets neither.
+    /// Set on a text command and its answer, and on a message whose run ended before it started: an
+    /// agent gets none of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude_from_context: Option<bool>,
     /// Set on the answer to a text command, so that clients show it as a line of the gateway.

@@ -24,7 +24,7 @@ const TRUNCATED: &str = "\n...(truncated)...";
 pub fn messages_of(entry: &Entry, view: View) -> Vec<TranscriptMessage<'_>> {
     let writer = MessageWriter { entry, view };
     match &entry.body {
-        EntryBody::User { text, images } => vec![writer.user(text, images)],
+        EntryBody::User { text, images, .. } => vec![writer.user(text, images)],
         EntryBody::Assistant {
             text, tool_calls, ..
         } if is_silent(text) && tool_calls.is_empty() => Vec::new(),
@@ -43,6 +43,7 @@ pub fn messages_of(entry: &Entry, view: View) -> Vec<TranscriptMessage<'_>> {
             tool_call_id,
             name,
             text,
+            ..
         } => vec![writer.tool_result(tool_call_id, name.as_deref(), text.into(), false)],
         EntryBody::Injected { label, text } => vec![writer.injected(label.as_deref(), text)],
         EntryBody::Command {
@@ -73,6 +74,7 @@ impl<'a> MessageWriter<'a> {
         };
         let mut message = self.bare(MessageRole::User, content);
         self.tie(&mut message, "user");
+        message.exclude_from_context = self.entry.body.is_withheld().then_some(true);
         message
     }
 
@@ -228,7 +230,8 @@ impl<'a> MessageWriter<'a> {
             | AbortCause::ClientGone
             | AbortCause::Restart
             | AbortCause::Dropped
-            | AbortCause::SessionEnded => abort.cause.stop_reason(),
+            | AbortCause::SessionEnded
+            | AbortCause::Revoked => abort.cause.stop_reason(),
         };
         AbortMark {
             aborted: true,
@@ -383,6 +386,7 @@ mod tests {
             EntryBody::User {
                 text: "hello".to_owned(),
                 images: Vec::new(),
+                withheld: false,
             },
             &[json!({"role": "user", "content": "hello", "timestamp": 7,
                      "idempotencyKey": "r1:user", "__openclaw": meta(&key)})],
@@ -394,6 +398,7 @@ mod tests {
                     media_type: "image/png".into(),
                     bytes: Bytes::from_static(b"1234"),
                 }],
+                withheld: false,
             },
             &[
                 json!({"role": "user", "timestamp": 7, "idempotencyKey": "r1:user",

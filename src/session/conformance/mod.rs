@@ -145,6 +145,7 @@ pub(super) fn user(text: &str, at_ms: u64) -> NewEntry {
         body: EntryBody::User {
             text: text.to_owned(),
             images: Vec::new(),
+            withheld: false,
         },
         at_ms,
     }
@@ -204,6 +205,8 @@ pub(super) fn begin(ledger: &dyn Ledger, number: u32, name: &str, text: &str) ->
         input: vec![user(text, at_ms)],
         new_session_id: session_id(number),
         expected_session_id: None,
+        reset: false,
+        guard: Guard::default(),
     }
 }
 
@@ -339,6 +342,7 @@ async fn a_memory_ledger_fails_its_writes_when_told_and_reads_on() {
             .end_run(end(&ledger, 1, "a", &["x"]))
             .await
             .unwrap()
+            .entries
             .len(),
         1
     );

@@ -239,7 +239,7 @@ impl Player<'_> {
         state += &told(ledger.list_runs(None, 999).await);
         state += &told(ledger.open_runs(999).await);
         for number in 0..5 {
-            state += &told(ledger.find_run(wire(&format!("w{number}"))).await);
+            state += &told(ledger.find_run(wire(&format!("w{number}")), None).await);
         }
         for number in 0..=self.count {
             state += &told(ledger.run_entries(run_id(number)).await);

@@ -3,6 +3,9 @@
 use super::*;
 
 against_every_ledger! {
+    a_folded_run_ends_with_its_head
+    an_accept_resets_and_is_guarded
+    what_never_started_is_withheld_and_commands_are_no_runs
     a_run_that_starts_at_once_is_in_the_transcript
     the_input_of_a_waiting_run_is_placed_when_it_starts
     the_input_of_a_run_that_never_starts_is_kept_when_it_ends
@@ -49,6 +52,7 @@ async fn a_run_that_starts_at_once_is_in_the_transcript(bed: impl Bed) {
         .end_run(end(&*ledger, 1, "a", &["hi", "there"]))
         .await;
     let appended = appended.unwrap();
+    let appended = appended.entries;
     assert_eq!(texts(&appended), [(3, "hi"), (4, "there")]);
     assert_eq!(appended[0].run, Some(run_id(1)));
     assert_eq!(transcript(&*ledger, "a").await[2..], appended);
@@ -66,7 +70,11 @@ async fn a_run_that_starts_at_once_is_in_the_transcript(bed: impl Bed) {
         (1_001, 1_002)
     );
     assert_eq!((session.entries, session.agent), (5, agent("main")));
-    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    let run = ledger
+        .find_run(wire("wire-1"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         run,
         RunRecord {
@@ -117,7 +125,11 @@ async fn the_input_of_a_waiting_run_is_placed_when_it_starts(bed: impl Bed) {
         texts(&transcript(&*ledger, "a").await),
         [(1, "first"), (2, "one"), (3, "second"), (4, "two")]
     );
-    let run = ledger.find_run(wire("wire-2")).await.unwrap().unwrap();
+    let run = ledger
+        .find_run(wire("wire-2"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(run.started_at_ms, Some(7_000));
 }
 
@@ -127,12 +139,13 @@ async fn the_input_of_a_run_that_never_starts_is_kept_when_it_ends(bed: impl Bed
     let mut dropped = end(&*ledger, 2, "a", &["partial"]);
     dropped.terminal = terminal(Outcome::Aborted(AbortCause::Dropped), 5_002);
     let appended = ledger.end_run(dropped).await.unwrap();
+    let appended = appended.entries;
     assert_eq!(texts(&appended), [(2, "dropped"), (3, "partial")]);
     assert_eq!(appended[0].wire_id, Some(wire("wire-2")));
     assert_eq!(ledger.run_entries(run_id(2)).await.unwrap(), appended);
     assert!(
         ledger
-            .find_run(wire("wire-2"))
+            .find_run(wire("wire-2"), None)
             .await
             .unwrap()
             .unwrap()
@@ -153,8 +166,12 @@ async fn only_the_first_terminal_counts(bed: impl Bed) {
     ledger.end_run(first.clone()).await.unwrap();
     let mut second = end(&*ledger, 1, "a", &["whole"]);
     second.terminal.usage = Some(usage(7, 7));
-    assert_eq!(ledger.end_run(second).await.unwrap(), []);
-    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(ledger.end_run(second).await.unwrap().entries, []);
+    let run = ledger
+        .find_run(wire("wire-1"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(run.terminal, Some(first.terminal));
     assert_eq!(transcript(&*ledger, "a").await.len(), 2);
     let session = ledger.session(key("a")).await.unwrap().unwrap();
@@ -167,7 +184,7 @@ async fn runs_nobody_knows_are_not_found(bed: impl Bed) {
     assert!(matches!(unknown, Err(LedgerError::NotFound)));
     let unknown = ledger.start_run(ledger.lease(), run_id(9), 1).await;
     assert!(matches!(unknown, Err(LedgerError::NotFound)));
-    assert_eq!(ledger.find_run(wire("wire-9")).await.unwrap(), None);
+    assert_eq!(ledger.find_run(wire("wire-9"), None).await.unwrap(), None);
     assert_eq!(ledger.run_entries(run_id(9)).await.unwrap(), []);
     assert_eq!(ledger.session(key("a")).await.unwrap(), None);
 }
@@ -200,7 +217,11 @@ async fn starting_twice_changes_nothing(bed: impl Bed) {
         .await
         .unwrap();
     assert_eq!(first, second);
-    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    let run = ledger
+        .find_run(wire("wire-1"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(run.started_at_ms, Some(6_000));
     assert_eq!(transcript(&*ledger, "a").await.len(), 1);
     // Not even when the session has another transcript by now.
@@ -221,7 +242,11 @@ async fn a_known_key_gives_its_run(bed: impl Bed) {
         begin
     };
     accepted(ledger.begin_run(keyed(1, 7)).await);
-    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    let run = ledger
+        .find_run(wire("wire-1"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         ledger.begin_run(keyed(2, 7)).await.unwrap(),
         Begun::Existing(run.clone())
@@ -332,7 +357,7 @@ async fn the_newest_run_of_a_wire_id_is_found(bed: impl Bed) {
         begin.run.wire_id = wire("same");
         accepted(ledger.begin_run(begin).await);
     }
-    let run = ledger.find_run(wire("same")).await.unwrap().unwrap();
+    let run = ledger.find_run(wire("same"), None).await.unwrap().unwrap();
     assert_eq!(run.run_id, run_id(3));
     // When the newest has gone, the newest that is left.
     ledger.end_run(end(&*ledger, 3, "a", &[])).await.unwrap();
@@ -341,7 +366,7 @@ async fn the_newest_run_of_a_wire_id_is_found(bed: impl Bed) {
         ..KEEP_ALL
     };
     assert_eq!(ledger.prune(limits, u64::MAX).await.unwrap(), (0, 1));
-    let run = ledger.find_run(wire("same")).await.unwrap().unwrap();
+    let run = ledger.find_run(wire("same"), None).await.unwrap().unwrap();
     assert_eq!(run.run_id, run_id(2));
 }
 
@@ -641,7 +666,11 @@ async fn a_run_that_is_started_over_stays_where_it_was_and_is_counted(bed: impl 
             (session_id(1), 0)
         );
         assert_eq!(texts(&placed.input), [(1, "hello")]);
-        let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+        let run = ledger
+            .find_run(wire("wire-1"), None)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(run.started_at_ms, Some(1_001));
     }
     let ledger = bed.ledger();
@@ -745,7 +774,11 @@ async fn usage_and_last_run_are_counted(bed: impl Bed) {
         })
     );
     // The mark of the accept commit stands.
-    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    let run = ledger
+        .find_run(wire("wire-1"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(run.started_at_ms, Some(1_001));
 }
 
@@ -796,7 +829,7 @@ async fn a_refused_run_leaves_nothing(bed: impl Bed) {
         "{refused:?}"
     );
     assert_eq!(ledger.session(key("b")).await.unwrap(), None);
-    assert_eq!(ledger.find_run(wire("other")).await.unwrap(), None);
+    assert_eq!(ledger.find_run(wire("other"), None).await.unwrap(), None);
     let page = ledger.list_sessions(SessionQuery::default()).await.unwrap();
     assert_eq!(page.total, 1);
     accepted(ledger.begin_run(begin(&*ledger, 2, "b", "y")).await);
@@ -828,4 +861,129 @@ async fn a_run_without_input_is_a_run(bed: impl Bed) {
         texts(&ledger.run_entries(run_id(2)).await.unwrap()),
         [(2, "ho")]
     );
+}
+
+pub(super) async fn a_folded_run_ends_with_its_head(bed: impl Bed) {
+    let ledger = bed.ledger();
+    accepted(ledger.begin_run(begin(&*ledger, 1, "a", "head")).await);
+    accepted(ledger.begin_run(queue(&*ledger, 2, "a", "part")).await);
+    let lease = ledger.lease();
+    let fold = |into| ledger.fold_run(lease, run_id(2), run_id(into), 50);
+    let placed = fold(1).await.unwrap();
+    assert_eq!(texts(&placed.input), [(2, "part")]);
+    assert_eq!(fold(1).await.unwrap(), placed);
+    let open = ledger.open_runs(9).await.unwrap();
+    let folded: Vec<_> = open.iter().map(|run| run.folded_into).collect();
+    assert_eq!(folded, [None, Some(run_id(1))]);
+
+    // Over a restart, too.
+    let bed = bed.reopen().await;
+    let ledger = bed.ledger();
+    let lease = ledger.lease();
+    ledger.restart_run(lease, run_id(1), 60).await.unwrap();
+    let mut failed = end(&*ledger, 1, "a", &["no"]);
+    failed.terminal.outcome = failed_run();
+    let ended = ledger.end_run(failed.clone()).await.unwrap();
+    assert_eq!(ended.terminal, failed.terminal);
+    assert!(ledger.open_runs(9).await.unwrap().is_empty());
+    let part = ledger.find_run(wire("wire-2"), None).await.unwrap();
+    assert_eq!(part.unwrap().terminal, Some(failed.terminal.of_folded()));
+
+    // The first end is the one that counts, and a run that has ended takes no more.
+    let again = ledger.end_run(end(&*ledger, 1, "a", &["yes"])).await;
+    let first = EndedRow {
+        terminal: failed.terminal,
+        entries: Vec::new(),
+    };
+    assert_eq!(again.unwrap(), first);
+    accepted(ledger.begin_run(queue(&*ledger, 3, "a", "late")).await);
+    let late = ledger.fold_run(lease, run_id(3), run_id(1), 70).await;
+    assert!(matches!(late, Err(LedgerError::Ended)), "{late:?}");
+    let entries = transcript(&*ledger, "a").await;
+    assert_eq!(texts(&entries), [(1, "head"), (2, "part"), (3, "no")]);
+}
+
+pub(super) async fn an_accept_resets_and_is_guarded(bed: impl Bed) {
+    let ledger = bed.ledger();
+    let mut first = begin(&*ledger, 1, "a", "old");
+    first.run.idempotency = Some(scope("k", 1));
+    accepted(ledger.begin_run(first.clone()).await);
+    ledger.end_run(end(&*ledger, 1, "a", &["x"])).await.unwrap();
+    // A known key resets nothing.
+    first.reset = true;
+    first.new_session_id = session_id(9);
+    let known = ledger.begin_run(first).await.unwrap();
+    assert!(matches!(known, Begun::Existing(_)), "{known:?}");
+    assert_eq!(transcript(&*ledger, "a").await.len(), 2);
+
+    let mut patch = SessionPatch::default();
+    let word = |word: &str| serde_json::Value::from(word);
+    patch.settings.insert("sendPolicy".to_owned(), word("deny"));
+    patch
+        .settings
+        .insert("queueMode".to_owned(), word("collect"));
+    let target = target(&*ledger, "a", 8);
+    ledger.patch_session(target, patch.clone()).await.unwrap();
+    let mut guarded = begin(&*ledger, 2, "a", "no");
+    guarded.reset = true;
+    guarded.guard.sends = true;
+    let refused = ledger.begin_run(guarded.clone()).await;
+    let is = |refused: &Result<Begun, LedgerError>, guard| {
+        matches!(refused,
+        Err(LedgerError::Guarded(found)) if *found == guard)
+    };
+    assert!(is(&refused, Guarded::SendDenied), "{refused:?}");
+    guarded.guard = Guard {
+        sends: false,
+        full_unless_interrupt: Some(ModeChoice {
+            own: None,
+            fallback: crate::run::QueueMode::Interrupt,
+        }),
+    };
+    let refused = ledger.begin_run(guarded.clone()).await;
+    assert!(is(&refused, Guarded::QueueFull), "{refused:?}");
+    assert_eq!(transcript(&*ledger, "a").await.len(), 2);
+
+    guarded.guard = Guard::default();
+    let begun = accepted(ledger.begin_run(guarded).await);
+    assert_eq!(begun.session_id, session_id(2));
+    assert_eq!(begun.settings, patch.settings);
+    assert_eq!(texts(&transcript(&*ledger, "a").await), [(1, "no")]);
+}
+
+pub(super) async fn what_never_started_is_withheld_and_commands_are_no_runs(bed: impl Bed) {
+    let ledger = bed.ledger();
+    accepted(ledger.begin_run(queue(&*ledger, 1, "a", "waits")).await);
+    let ended = ledger.end_run(end(&*ledger, 1, "a", &[])).await.unwrap();
+    assert!(ended.entries[0].body.is_withheld());
+    assert!(transcript(&*ledger, "a").await[0].body.is_withheld());
+    let last = async || {
+        let session = ledger.session(key("a")).await.unwrap();
+        session.unwrap().last_run.map(|run| run.wire_id)
+    };
+    let mut command = begin(&*ledger, 2, "a", "");
+    command.input.clear();
+    accepted(ledger.begin_run(command).await);
+    ledger
+        .end_run(end(&*ledger, 2, "a", &["said"]))
+        .await
+        .unwrap();
+    assert_eq!(last().await, Some(wire("wire-1")));
+    assert_eq!(transcript(&*ledger, "a").await.len(), 2);
+
+    // Two principals use one wire id.
+    let mut other = begin(&*ledger, 3, "b", "mine");
+    other.run.wire_id = wire("wire-1");
+    other.run.principal = Some("token/bob".into());
+    accepted(ledger.begin_run(other).await);
+    for (principal, number) in [(Some("token/alice"), 1), (Some("token/bob"), 3), (None, 3)] {
+        let found = ledger
+            .find_run(wire("wire-1"), principal.map(Into::into))
+            .await;
+        assert_eq!(
+            found.unwrap().unwrap().run_id,
+            run_id(number),
+            "{principal:?}"
+        );
+    }
 }

@@ -190,9 +190,9 @@ async fn a_run_that_ends_after_a_reset_only_keeps_its_outcome(bed: impl Bed) {
         let mut end = end(&*ledger, number, "a", &["late"]);
         end.terminal = terminal(Outcome::Aborted(AbortCause::SessionEnded), 6_000);
         end.terminal.usage = Some(usage(1, 1));
-        assert_eq!(ledger.end_run(end.clone()).await.unwrap(), []);
+        assert_eq!(ledger.end_run(end.clone()).await.unwrap().entries, []);
         let run = ledger
-            .find_run(wire(&format!("wire-{number}")))
+            .find_run(wire(&format!("wire-{number}")), None)
             .await
             .unwrap();
         assert_eq!(run.unwrap().terminal, Some(end.terminal));
@@ -224,8 +224,12 @@ async fn a_waiting_run_starts_in_the_new_transcript(bed: impl Bed) {
         .end_run(end(&*ledger, 1, "a", &["answer"]))
         .await
         .unwrap();
-    assert_eq!(texts(&appended), [(2, "answer")]);
-    let run = ledger.find_run(wire("wire-1")).await.unwrap().unwrap();
+    assert_eq!(texts(&appended.entries), [(2, "answer")]);
+    let run = ledger
+        .find_run(wire("wire-1"), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(run.session_id, session_id(2));
 }
 
@@ -259,11 +263,17 @@ async fn a_deleted_session_is_gone_but_not_its_runs(bed: impl Bed) {
     assert!(matches!(start, Err(LedgerError::NotFound)), "{start:?}");
     for number in 1..=2 {
         let end = end(&*ledger, number, "a", &["late"]);
-        assert_eq!(ledger.end_run(end).await.unwrap(), []);
+        assert_eq!(ledger.end_run(end).await.unwrap().entries, []);
     }
     assert_eq!(transcript(&*ledger, "a").await, []);
     assert_eq!(ledger.open_runs(9).await.unwrap(), []);
-    assert!(ledger.find_run(wire("wire-1")).await.unwrap().is_some());
+    assert!(
+        ledger
+            .find_run(wire("wire-1"), None)
+            .await
+            .unwrap()
+            .is_some()
+    );
 }
 
 async fn entries_are_appended_outside_of_runs(bed: impl Bed) {
@@ -827,7 +837,7 @@ async fn old_runs_are_pruned(bed: impl Bed) {
         runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>()
     };
     assert_eq!(left().await, [run_id(6), run_id(5), run_id(2), run_id(1)]);
-    assert_eq!(ledger.find_run(wire("wire-3")).await.unwrap(), None);
+    assert_eq!(ledger.find_run(wire("wire-3"), None).await.unwrap(), None);
     assert_eq!(ledger.run_entries(run_id(3)).await.unwrap(), []);
     assert_eq!(ledger.prune(limits, now).await.unwrap(), (0, 1));
     assert_eq!(left().await, [run_id(6), run_id(5), run_id(1)]);

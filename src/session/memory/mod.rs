@@ -16,9 +16,9 @@ use crate::run::Entry;
 
 use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
 use super::ledger::{
-    AppendAnswer, BeginRun, Begun, EndRun, EntryPage, EntryRange, Fault, IdempotencyScope, Lease,
-    Ledger, LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage,
-    SessionPatch, SessionQuery, SessionRecord, SessionTarget,
+    AppendAnswer, BeginRun, Begun, EndRun, EndedRow, EntryPage, EntryRange, Fault,
+    IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord,
+    SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget,
 };
 use state::State;
 
@@ -140,6 +140,16 @@ impl Ledger for MemoryLedger {
         self.write(move |state| state.restart_run(lease, run_id, at_ms))
     }
 
+    fn fold_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        into: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        self.write(move |state| state.fold_run(lease, run_id, into, at_ms))
+    }
+
     fn append_answer(
         &self,
         answer: AppendAnswer,
@@ -147,12 +157,16 @@ impl Ledger for MemoryLedger {
         self.write(move |state| state.append_answer(answer))
     }
 
-    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<EndedRow, LedgerError>> {
         self.write(move |state| state.end_run(end))
     }
 
-    fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
-        self.read(move |state| state.find_run(&wire_id))
+    fn find_run(
+        &self,
+        wire_id: WireId,
+        principal: Option<Arc<str>>,
+    ) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
+        self.read(move |state| state.find_run(&wire_id, principal.as_deref()))
     }
 
     fn idempotent(

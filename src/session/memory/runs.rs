@@ -3,10 +3,10 @@
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
 use crate::run::{Entry, Terminal};
 use crate::session::ledger::{
-    Accepted, AppendAnswer, BeginRun, Begun, EndRun, IdempotencyScope, LastRun, Lease, LedgerError,
-    NewEntry, NewRun, OpenRun, Placed, RunRecord, SessionTarget,
+    Accepted, AppendAnswer, BeginRun, Begun, EndRun, EndedRow, IdempotencyScope, LastRun, Lease,
+    LedgerError, NewEntry, NewRun, OpenRun, Placed, RunRecord, SessionTarget,
 };
-use crate::session::rules::{fence, key_kept_until};
+use crate::session::rules::{check_guard, fence, key_kept_until};
 
 use super::state::{Input, Key, Run, Session, State, internal, key_name};
 
@@ -20,27 +20,44 @@ impl State {
             return Err(internal("the run id is taken"));
         }
         self.check(&begin.run.session, begin.lease, begin.expected_session_id)?;
-        let number = self.ensure(&SessionTarget {
+        let settings = self.sessions.get(&begin.run.session);
+        let settings = settings.map(|session| session.record.settings.clone());
+        let settings = settings.unwrap_or_default();
+        check_guard(begin.guard, &settings)?;
+        let target = SessionTarget {
             lease: begin.lease,
             key: begin.run.session.clone(),
             agent: begin.run.agent.clone(),
             new_session_id: begin.new_session_id,
             expected_session_id: None,
             at_ms: begin.run.accepted_at_ms,
-        })?;
+        };
+        if begin.reset && self.sessions.contains_key(&target.key) {
+            self.reset_session(&target)?;
+        }
+        let number = self.ensure(&target)?;
         let session = self.sessions.get_mut(&begin.run.session);
         let record = &mut session.ok_or(LedgerError::NotFound)?.record;
         record.updated_at_ms = begin.run.accepted_at_ms;
         let session_id = record.session_id;
         let origin = (begin.run.run_id, begin.run.wire_id.clone());
+        let has_input = !begin.input.is_empty();
         let (input, placed) = if begin.run.started_at_ms.is_some() {
             let placed = self.place(&begin.run.session, begin.input, &origin)?;
             (Input::Placed(placed.clone()), Some(placed))
         } else {
             (Input::Waiting(begin.input), None)
         };
+        let run_id = begin.run.run_id;
         self.insert_run(begin.run, number, session_id, input);
-        Ok(Begun::New(Accepted { session_id, placed }))
+        if let Some(run) = self.run_mut(run_id) {
+            run.has_input = has_input;
+        }
+        Ok(Begun::New(Accepted {
+            session_id,
+            placed,
+            settings,
+        }))
     }
 
     fn place(
@@ -100,6 +117,8 @@ impl State {
             input,
             resume: run.resume,
             restarts: 0,
+            folded_into: None,
+            has_input: true,
         };
         self.runs.insert(number, run);
     }
@@ -153,6 +172,23 @@ impl State {
         Ok(placed)
     }
 
+    pub(super) fn fold_run(
+        &mut self,
+        lease: Lease,
+        run_id: RunId,
+        into: RunId,
+        at_ms: u64,
+    ) -> Result<Placed, LedgerError> {
+        let head = self.run(into).ok_or(LedgerError::NotFound)?;
+        if head.record.terminal.is_some() {
+            return Err(LedgerError::Ended);
+        }
+        let placed = self.start_run(lease, run_id, at_ms)?;
+        let run = self.run_mut(run_id).ok_or(LedgerError::NotFound)?;
+        run.folded_into.get_or_insert(into);
+        Ok(placed)
+    }
+
     pub(super) fn append_answer(
         &mut self,
         answer: AppendAnswer,
@@ -173,39 +209,67 @@ impl State {
         Ok(self.write_entries(&record.session, answer.entries, Some(&origin)))
     }
 
-    pub(super) fn end_run(&mut self, end: EndRun) -> Result<Vec<Entry>, LedgerError> {
+    pub(super) fn end_run(&mut self, end: EndRun) -> Result<EndedRow, LedgerError> {
         let run = self.run(end.run_id).ok_or(LedgerError::NotFound)?;
-        if run.record.terminal.is_some() {
-            return Ok(Vec::new());
+        if let Some(terminal) = run.record.terminal.clone() {
+            let entries = Vec::new();
+            return Ok(EndedRow { terminal, entries });
         }
-        let (number, record) = (run.session, run.record.clone());
+        let (number, record, has_input) = (run.session, run.record.clone(), run.has_input);
         let mut appended = Vec::new();
         if let Some(session) = self.live_session(number, &record.session) {
             fence(end.lease, session.epoch)?;
             // After a reset only the outcome of the run is kept.
             if session.record.session_id == record.session_id {
                 session.stamp(end.lease)?;
-                session.count_run(&record.wire_id, &end.terminal);
+                session.record.updated_at_ms = end.terminal.ended_at_ms;
+                // A text command is not among the session's runs.
+                if has_input {
+                    session.count_run(&record.wire_id, &end.terminal);
+                }
                 let mut entries = self.take_input(end.run_id);
                 entries.extend(end.entries);
                 let origin = (record.run_id, record.wire_id);
                 appended = self.write_entries(&record.session, entries, Some(&origin));
             }
         }
-        if let Some(run) = self.run_mut(end.run_id) {
-            run.finish(end.terminal);
+        let into = Some(end.run_id);
+        let is_part = |run: &&mut Run| run.folded_into == into && run.record.terminal.is_none();
+        for run in self.runs.values_mut().filter(is_part) {
+            run.finish(end.terminal.of_folded());
         }
-        Ok(appended)
+        if let Some(run) = self.run_mut(end.run_id) {
+            run.finish(end.terminal.clone());
+        }
+        Ok(EndedRow {
+            terminal: end.terminal,
+            entries: appended,
+        })
     }
 
     fn take_input(&mut self, run_id: RunId) -> Vec<NewEntry> {
         match self.run_mut(run_id).map(|run| &mut run.input) {
-            Some(Input::Waiting(input)) => std::mem::take(input),
+            Some(Input::Waiting(input)) => {
+                let mut input = std::mem::take(input);
+                for entry in &mut input {
+                    entry.body.withhold();
+                }
+                input
+            }
             Some(Input::Placed(_)) | None => Vec::new(),
         }
     }
 
-    pub(super) fn find_run(&self, wire_id: &WireId) -> Option<RunRecord> {
+    pub(super) fn find_run(&self, wire_id: &WireId, principal: Option<&str>) -> Option<RunRecord> {
+        let own = principal.and_then(|principal| {
+            let mut newest = self.runs.values().rev();
+            newest.find(|run| {
+                run.record.wire_id == *wire_id && run.record.principal.as_deref() == Some(principal)
+            })
+        });
+        if let Some(own) = own {
+            return Some(own.record.clone());
+        }
         let number = self.runs_by_wire.get(wire_id)?;
         self.runs.get(number).map(|run| run.record.clone())
     }
@@ -301,6 +365,7 @@ impl Run {
             input: entries.collect(),
             resume: self.resume.clone(),
             restarts: self.restarts,
+            folded_into: self.folded_into,
         }
     }
 

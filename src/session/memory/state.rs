@@ -63,6 +63,9 @@ pub(super) struct Run {
     pub(super) input: Input,
     pub(super) resume: Option<String>,
     pub(super) restarts: u32,
+    pub(super) folded_into: Option<RunId>,
+    /// Whether it has input; a text command has none.
+    pub(super) has_input: bool,
 }
 
 /// Where the input of a run is.

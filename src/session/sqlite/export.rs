@@ -113,7 +113,7 @@ impl Offline {
     /// # Errors
     /// [`LedgerError`] when the store cannot be read.
     pub fn run(&self, wire_id: &WireId) -> Result<Option<(RunRecord, Vec<Entry>)>, LedgerError> {
-        let Some(record) = runs::find(&self.conn, wire_id)? else {
+        let Some(record) = runs::find(&self.conn, wire_id, None)? else {
             return Ok(None);
         };
         let entries = runs::entries(&self.conn, record.run_id)?;

@@ -42,9 +42,9 @@ use crate::run::Entry;
 
 use super::devices::{DevicePut, DeviceRow, DeviceStore, PutDevice};
 use super::ledger::{
-    Accepted, AppendAnswer, BeginRun, Begun, EndRun, EntryPage, EntryRange, IdempotencyScope,
-    Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord, SessionPage,
-    SessionPatch, SessionQuery, SessionRecord, SessionTarget, StoreConfig,
+    Accepted, AppendAnswer, BeginRun, Begun, EndRun, EndedRow, EntryPage, EntryRange,
+    IdempotencyScope, Lease, Ledger, LedgerError, NewEntry, OpenRun, Placed, Retention, RunRecord,
+    SessionPage, SessionPatch, SessionQuery, SessionRecord, SessionTarget, StoreConfig,
 };
 use fault::StepError;
 use queue::{Purpose, Queue, Refusal};
@@ -154,21 +154,29 @@ impl SqliteLedger {
             run: begin.run,
             input: drafts,
             waiting: (!is_placed).then_some(waiting),
+            reset: begin.reset,
+            guard: begin.guard,
         };
         let step = move |tx: &Tx<'_>| runs::begin(tx, &step);
-        let (session_id, entries_before) = match self.write(Purpose::Admit, step).await? {
+        let (session_id, entries_before, settings) = match self.write(Purpose::Admit, step).await? {
             runs::BeginOutcome::Known(answer) => return Ok(*answer),
             runs::BeginOutcome::New {
                 session_id,
                 entries_before,
-            } => (session_id, entries_before),
+                settings,
+            } => (session_id, entries_before, settings),
         };
+        let settings = settings.as_deref().map(serde_json::from_str).transpose();
         let placed = is_placed.then(|| Placed {
             session_id,
             entries_before,
             input: at_positions(begin.input, entries_before.saturating_add(1), &origin),
         });
-        Ok(Begun::New(Accepted { session_id, placed }))
+        Ok(Begun::New(Accepted {
+            session_id,
+            placed,
+            settings: settings.map_err(StepError::from)?.unwrap_or_default(),
+        }))
     }
 
     async fn place<F>(&self, step: F) -> Result<Placed, LedgerError>
@@ -198,23 +206,27 @@ impl SqliteLedger {
         Ok(at_positions(answer.entries, first, &origin))
     }
 
-    async fn settle(&self, end: EndRun) -> Result<Vec<Entry>, LedgerError> {
+    async fn settle(&self, end: EndRun) -> Result<EndedRow, LedgerError> {
         let run_id = end.run_id;
         let step = runs::End {
             lease: end.lease,
             run_id,
             answer: Draft::all(&end.entries)?,
             terminal_text: serde_json::to_string(&end.terminal).map_err(StepError::from)?,
-            terminal: end.terminal,
+            terminal: end.terminal.clone(),
         };
         let step = move |tx: &Tx<'_>| runs::end(tx, &step);
-        let Some(appended) = self.write(Purpose::Settle, step).await? else {
-            return Ok(Vec::new());
+        let (terminal, entries) = match self.write(Purpose::Settle, step).await? {
+            runs::Ended::Before(terminal) => (terminal, Vec::new()),
+            runs::Ended::Now(None) => (end.terminal, Vec::new()),
+            runs::Ended::Now(Some(appended)) => {
+                let mut entries = decode(appended.input)?;
+                let origin = (run_id, appended.wire_id);
+                entries.extend(at_positions(end.entries, appended.answer_from, &origin));
+                (end.terminal, entries)
+            }
         };
-        let mut entries = decode(appended.input)?;
-        let origin = (run_id, appended.wire_id);
-        entries.extend(at_positions(end.entries, appended.answer_from, &origin));
-        Ok(entries)
+        Ok(EndedRow { terminal, entries })
     }
 
     async fn prune_all(&self, limits: Retention, now_ms: u64) -> Result<(u64, u64), LedgerError> {
@@ -333,6 +345,17 @@ impl Ledger for SqliteLedger {
             .boxed()
     }
 
+    fn fold_run(
+        &self,
+        lease: Lease,
+        run_id: RunId,
+        into: RunId,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Placed, LedgerError>> {
+        self.place(move |tx| runs::fold(tx, lease, run_id, into, at_ms))
+            .boxed()
+    }
+
     fn append_answer(
         &self,
         answer: AppendAnswer,
@@ -340,12 +363,16 @@ impl Ledger for SqliteLedger {
         self.answer(answer).boxed()
     }
 
-    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+    fn end_run(&self, end: EndRun) -> BoxFuture<'_, Result<EndedRow, LedgerError>> {
         self.settle(end).boxed()
     }
 
-    fn find_run(&self, wire_id: WireId) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
-        let step = move |conn: &Connection| runs::find(conn, &wire_id);
+    fn find_run(
+        &self,
+        wire_id: WireId,
+        principal: Option<Arc<str>>,
+    ) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
+        let step = move |conn: &Connection| runs::find(conn, &wire_id, principal.as_deref());
         self.readers.read(step).boxed()
     }
 

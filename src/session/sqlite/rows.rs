@@ -194,6 +194,14 @@ impl Draft {
         entries.iter().map(Self::new).collect()
     }
 
+    /// Marks input no agent is to get.
+    pub(super) fn withhold(&mut self) -> Result<(), StepError> {
+        let mut body: EntryBody = json(self.body.get())?;
+        body.withhold();
+        self.body = serde_json::value::to_raw_value(&body)?;
+        Ok(())
+    }
+
     /// The entry this draft of a run's input stands for, without a position.
     pub(super) fn waiting(&self, run: &RunRecord) -> Result<Entry, StepError> {
         Ok(Entry {

@@ -5,18 +5,20 @@
 
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::ids::{RunId, SessionId, SessionKey, WireId};
 use crate::run::{Entry, Terminal};
 use crate::session::ledger::{
-    Begun, IdempotencyScope, Lease, LedgerError, NewRun, OpenRun, RunRecord, SessionTarget,
+    Begun, Guard, IdempotencyScope, Lease, LedgerError, NewRun, OpenRun, RunRecord, SessionTarget,
 };
-use crate::session::rules::key_kept_until;
+use crate::session::rules::{check_guard, key_kept_until};
 
 use super::fault::StepError;
 use super::rows::{
     self, Draft, ENTRY_COLUMNS, EntryRow, RUN_COLUMNS, blob, front_name, int, number,
 };
+use super::sessions;
 use super::target::{Head, entry_rows};
 use super::writer::Tx;
 
@@ -32,6 +34,8 @@ pub(super) struct Begin {
     pub(super) input: Vec<Draft>,
     /// The input as one text, when the run has to wait.
     pub(super) waiting: Option<String>,
+    pub(super) reset: bool,
+    pub(super) guard: Guard,
 }
 
 /// What [`begin`] did.
@@ -40,6 +44,8 @@ pub(super) enum BeginOutcome {
     New {
         session_id: SessionId,
         entries_before: u64,
+        /// As text; absent when there are none.
+        settings: Option<String>,
     },
     Known(Box<Begun>),
 }
@@ -51,7 +57,7 @@ pub(super) fn begin(tx: &Tx<'_>, begin: &Begin) -> Result<BeginOutcome, StepErro
     {
         return Ok(BeginOutcome::Known(Box::new(answer)));
     }
-    let mut head = Head::ensure(tx.conn, &begin.target)?;
+    let mut head = head(tx.conn, begin)?;
     let entries_before = head.entries;
     if begin.waiting.is_none() {
         head.append(tx.conn, &begin.input, Some((run.run_id, &run.wire_id)))?;
@@ -61,7 +67,25 @@ pub(super) fn begin(tx: &Tx<'_>, begin: &Begin) -> Result<BeginOutcome, StepErro
     Ok(BeginOutcome::New {
         session_id: head.session_id,
         entries_before,
+        settings: head.settings,
     })
+}
+
+/// The session of a new run, as it is to be for it.
+fn head(conn: &Connection, begin: &Begin) -> Result<Head, StepError> {
+    let target = &begin.target;
+    let found = Head::by_key(conn, &target.key)?;
+    let settings = found.as_ref().and_then(|head| head.settings.as_deref());
+    if begin.guard != Guard::default() {
+        let settings = settings.map(serde_json::from_str).transpose()?;
+        check_guard(begin.guard, &settings.unwrap_or_default())?;
+    }
+    let head = Head::ensure(conn, target)?;
+    if found.is_none() || !begin.reset {
+        return Ok(head);
+    }
+    sessions::archive(conn, &head, target)?;
+    Head::by_number(conn, head.session)?.ok_or_else(|| LedgerError::NotFound.into())
 }
 
 fn insert(
@@ -191,13 +215,17 @@ struct Current {
     first_n: Option<u64>,
     waiting: Option<String>,
     is_ended: bool,
+    /// Runs that are part of it.
+    folds: u64,
+    /// The run it is part of.
+    folded_into: Option<[u8; 16]>,
 }
 
 impl Current {
     fn find(conn: &Connection, run_id: RunId) -> Result<Self, StepError> {
         let mut select = conn.prepare_cached(
             "SELECT id, session, transcript, session_id, wire_id, inputs, first_n, waiting, \
-             terminal IS NOT NULL AS is_ended FROM run WHERE run_id = ?1",
+             folds, folded_into, terminal IS NOT NULL AS is_ended FROM run WHERE run_id = ?1",
         )?;
         let mut rows = select.query([blob(run_id.as_uuid())])?;
         let row = rows.next()?.ok_or(LedgerError::NotFound)?;
@@ -211,6 +239,8 @@ impl Current {
             first_n: rows::maybe_number(row, "first_n")?,
             waiting: row.get("waiting")?,
             is_ended: row.get("is_ended")?,
+            folds: number(row, "folds")?,
+            folded_into: row.get("folded_into")?,
         })
     }
 
@@ -298,6 +328,34 @@ pub(super) fn restart(
     Ok(placed)
 }
 
+/// Makes a run part of another one: as [`start`], and tied to that.
+pub(super) fn fold(
+    tx: &Tx<'_>,
+    lease: Lease,
+    run_id: RunId,
+    into: RunId,
+    at_ms: u64,
+) -> Result<PlacedRows, StepError> {
+    let head = Current::find(tx.conn, into)?;
+    if head.is_ended {
+        return Err(LedgerError::Ended.into());
+    }
+    let placed = start(tx, lease, run_id, at_ms)?;
+    let run = Current::find(tx.conn, run_id)?;
+    if run.folded_into.is_some() {
+        return Ok(placed);
+    }
+    let mut tie = tx
+        .conn
+        .prepare_cached("UPDATE run SET folded_into = ?2 WHERE id = ?1")?;
+    tie.execute(params![run.row, blob(into.as_uuid())])?;
+    let mut count = tx
+        .conn
+        .prepare_cached("UPDATE run SET folds = folds + 1 WHERE id = ?1")?;
+    count.execute([head.row])?;
+    Ok(placed)
+}
+
 /// [`crate::session::ledger::AppendAnswer`], its entries already text.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -340,6 +398,16 @@ pub(super) struct End {
     pub(super) terminal_text: String,
 }
 
+/// How a run has ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// As was asked, with what was appended; nothing when its transcript is not the session's any
+    /// more.
+    Now(Option<Appended>),
+    /// Before, like this.
+    Before(Terminal),
+}
+
 /// What [`end`] appended: input that had waited until then, and the answer from a position on.
 #[derive(Debug)]
 pub(super) struct Appended {
@@ -348,29 +416,38 @@ pub(super) struct Appended {
     pub(super) wire_id: WireId,
 }
 
-/// Nothing is appended when the run has ended already, or its transcript is not the session's any
-/// more.
-pub(super) fn end(tx: &Tx<'_>, end: &End) -> Result<Option<Appended>, StepError> {
+pub(super) fn end(tx: &Tx<'_>, end: &End) -> Result<Ended, StepError> {
     let run = Current::find(tx.conn, end.run_id)?;
     if run.is_ended {
-        return Ok(None);
+        return Ok(Ended::Before(terminal(tx.conn, run.row)?));
     }
     let head = Head::by_number(tx.conn, run.session)?;
     if let Some(head) = &head {
         head.check(end.lease, None)?;
     }
+    if run.folds > 0 {
+        end_folded(tx.conn, end, &run)?;
+    }
     let head = head.filter(|head| head.transcript == run.transcript);
     let Some(mut head) = head else {
         finish(tx.conn, end, run.row, None)?;
-        return Ok(None);
+        return Ok(Ended::Now(None));
     };
     let before = head.entries;
-    let waiting = run.drafts()?;
+    let mut waiting = run.drafts()?;
+    for draft in &mut waiting {
+        draft.withhold()?;
+    }
     let origin = Some((end.run_id, &run.wire_id));
     head.append(tx.conn, &waiting, origin)?;
     let answer_from = head.entries.saturating_add(1);
     head.append(tx.conn, &end.answer, origin)?;
-    count(tx.conn, &head, end, &run.wire_id)?;
+    if run.inputs == 0 {
+        // A text command is not among the session's runs.
+        head.touch(tx.conn, end.lease, end.terminal.ended_at_ms)?;
+    } else {
+        count(tx.conn, &head, end, &run.wire_id)?;
+    }
     let first = run.first_n.unwrap_or(before.saturating_add(1));
     finish(tx.conn, end, run.row, Some((first, head.entries)))?;
     let input = if waiting.is_empty() {
@@ -383,11 +460,33 @@ pub(super) fn end(tx: &Tx<'_>, end: &End) -> Result<Option<Appended>, StepError>
             answer_from.saturating_sub(1),
         )?
     };
-    Ok(Some(Appended {
+    Ok(Ended::Now(Some(Appended {
         input,
         answer_from,
         wire_id: run.wire_id,
-    }))
+    })))
+}
+
+/// The terminal of a run that has ended.
+fn terminal(conn: &Connection, row: i64) -> Result<Terminal, StepError> {
+    let mut select = conn.prepare_cached("SELECT terminal FROM run WHERE id = ?1")?;
+    let text: String = select.query_row([row], |row| row.get(0))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Ends the runs that are part of one that ends.
+fn end_folded(conn: &Connection, end: &End, head: &Current) -> Result<(), StepError> {
+    let terminal = end.terminal.of_folded();
+    let mut update = conn.prepare_cached(
+        "UPDATE run INDEXED BY run_open SET terminal = ?3,          kept_until_ms = iif(idempotency IS NULL, NULL, ?4), waiting = NULL, resume = NULL          WHERE session = ?1 AND terminal IS NULL AND folded_into = ?2",
+    )?;
+    update.execute(params![
+        head.session,
+        blob(end.run_id.as_uuid()),
+        serde_json::to_string(&terminal)?,
+        int(key_kept_until(&terminal)),
+    ])?;
+    Ok(())
 }
 
 /// Adds an ended run to its session's counts.
@@ -433,13 +532,18 @@ fn finish(
     Ok(())
 }
 
-pub(super) fn find(conn: &Connection, wire_id: &WireId) -> Result<Option<RunRecord>, StepError> {
+pub(super) fn find(
+    conn: &Connection,
+    wire_id: &WireId,
+    principal: Option<&str>,
+) -> Result<Option<RunRecord>, StepError> {
     let sql = format!(
         "SELECT {RUN_COLUMNS} FROM run WHERE wire_digest = ?1 AND wire_id = ?2 \
-         ORDER BY id DESC LIMIT 1"
+         ORDER BY principal IS NOT ?3, id DESC LIMIT 1"
     );
     let mut select = conn.prepare_cached(&sql)?;
-    let mut rows = select.query(params![short_digest(wire_id.as_str()), wire_id.as_str()])?;
+    let digest = short_digest(wire_id.as_str());
+    let mut rows = select.query(params![digest, wire_id.as_str(), principal])?;
     rows.next()?.map(rows::run).transpose()
 }
 
@@ -479,7 +583,8 @@ pub(super) fn open(
     };
     // Only the open runs are in this index: the ones that ended, however many, are not looked at.
     let sql = format!(
-        "SELECT {RUN_COLUMNS}, run.waiting, run.resume, run.restarts FROM run INDEXED BY run_open \
+        "SELECT {RUN_COLUMNS}, run.waiting, run.resume, run.restarts, run.folded_into \
+         FROM run INDEXED BY run_open \
          WHERE terminal IS NULL {filter} ORDER BY id LIMIT ?1"
     );
     let mut select = conn.prepare_cached(&sql)?;
@@ -495,11 +600,13 @@ pub(super) fn open(
             Some(text) => serde_json::from_str(text)?,
             None => Vec::new(),
         };
+        let folded_into: Option<[u8; 16]> = row.get("folded_into")?;
         let input = drafts.iter().map(|draft| draft.waiting(&record));
         open.push(OpenRun {
             input: input.collect::<Result<_, _>>()?,
             resume: row.get("resume")?,
             restarts: row.get("restarts")?,
+            folded_into: folded_into.map(|id| RunId::from_uuid(Uuid::from_bytes(id))),
             record,
         });
     }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x636c_7770;
 
 /// One step per version; the file's `user_version` says how many were taken.
-const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -153,6 +153,13 @@ ALTER TABLE run ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
 /// are left out of most lists: with an index nobody has to look for them.
 const V4: &str = "
 CREATE INDEX session_archived ON session (agent) WHERE settings ->> 'archived' = 1;
+";
+
+/// A run that was merged or steered into another one ends with that: `folds` says how many there
+/// are, so that most runs need not look for them.
+const V5: &str = "
+ALTER TABLE run ADD COLUMN folded_into BLOB;
+ALTER TABLE run ADD COLUMN folds INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The version of an open file; 0 when it has no tables yet.

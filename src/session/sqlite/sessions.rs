@@ -263,7 +263,11 @@ pub(super) fn reset(tx: &Tx<'_>, target: &SessionTarget) -> Result<SessionRecord
 }
 
 /// Puts a new transcript in the place of the one the session has.
-fn archive(conn: &Connection, head: &Head, target: &SessionTarget) -> Result<(), StepError> {
+pub(super) fn archive(
+    conn: &Connection,
+    head: &Head,
+    target: &SessionTarget,
+) -> Result<(), StepError> {
     let transcript = insert_transcript(conn, target.new_session_id)?;
     own_transcript(conn, transcript, head.session)?;
     let mut archive =

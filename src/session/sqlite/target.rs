@@ -20,9 +20,14 @@ pub(super) struct Head {
     epoch: u64,
     /// As text; absent in a session that was just made.
     usage: Option<String>,
+    /// As text; absent when there are none.
+    pub(super) settings: Option<String>,
 }
 
-const HEAD_COLUMNS: &str = "id, transcript, session_id, entries, epoch, usage";
+const HEAD_COLUMNS: &str = "id, transcript, session_id, entries, epoch, usage, settings";
+
+/// How no settings are stored.
+const NO_SETTINGS: &str = "{}";
 
 impl Head {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -33,6 +38,10 @@ impl Head {
             entries: number(row, "entries")?,
             epoch: number(row, "epoch")?,
             usage: row.get("usage")?,
+            settings: match row.get_ref("settings")?.as_str()? {
+                NO_SETTINGS => None,
+                settings => Some(settings.to_owned()),
+            },
         })
     }
 
@@ -98,6 +107,7 @@ impl Head {
             entries: 0,
             epoch: target.lease.epoch,
             usage: None,
+            settings: None,
         })
     }
 

@@ -50,6 +50,11 @@ impl Body {
         Self(Kind::File(Box::new(pieces)))
     }
 
+    /// Whether it is a stream of events.
+    pub(in crate::transport) const fn is_events(&self) -> bool {
+        matches!(self.0, Kind::Events(_))
+    }
+
     pub(super) fn events(events: SseBody) -> Self {
         Self(Kind::Events(Box::pin(events)))
     }

@@ -346,7 +346,7 @@ impl Call<'_> {
             answer.push_calls(run.calls);
             match answer.finish(&run.terminal) {
                 Ok(body) => respond::json(StatusCode::OK, body.freeze()),
-                Err(error) => Refused::failed_run(error).into_response(),
+                Err(error) => Refused::unsuccessful(error, &run.terminal).into_response(),
             }
         };
         response.headers_mut().extend(run_id);
@@ -393,7 +393,8 @@ async fn gather(
     guard.release();
     let lost = || ApiError::new(ErrorCode::Internal, "");
     let terminal = terminal.ok_or_else(|| Refused::failed_run(lost()))?;
-    answer.finish(&terminal).map_err(Refused::failed_run)
+    let answered = answer.finish(&terminal);
+    answered.map_err(|error| Refused::unsuccessful(error, &terminal))
 }
 
 fn run_id(wire_id: &str) -> Option<(HeaderName, HeaderValue)> {

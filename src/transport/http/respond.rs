@@ -13,6 +13,7 @@ use crate::auth::{AuthError, HeadError};
 use crate::dispatch::DispatchError;
 use crate::error::ErrorCode;
 use crate::openai::{ApiError, RequestError};
+use crate::run::{AbortCause, Outcome, Terminal};
 
 use super::body::Body;
 use super::control_ui::Pieces;
@@ -158,6 +159,15 @@ impl Refused {
             closes: true,
             ..Self::new(error, Retry::Unsaid)
         }
+    }
+
+    /// A run did not succeed. One that a restart kept from starting may be asked for again.
+    pub(super) fn unsuccessful(error: ApiError, terminal: &Terminal) -> Self {
+        let is_cut = terminal.outcome == Outcome::Aborted(AbortCause::Restart);
+        if is_cut && terminal.started_at_ms.is_none() {
+            return Self::new(error, Retry::Soon(Duration::from_secs(1)));
+        }
+        Self::failed_run(error)
     }
 
     /// A run that started did not succeed. Running it again could repeat what it already did.

@@ -115,7 +115,7 @@ fn logged(log: &Log) -> BytesMut {
     let info: &RunInfo = log.info();
     // The end is read first: what is read after it is then whole.
     let terminal = log.terminal();
-    let records = log.records();
+    let records = log.records(0);
     let pieces = records.iter().filter_map(|(_seq, record)| match &**record {
         Record::Event(Event::ToolCall(piece)) => Some(piece),
         Record::Event(_) | Record::Started { .. } => None,

@@ -231,7 +231,7 @@ impl HttpFront {
         let dispatch = &self.parts.dispatch;
         let numbers = Numbers {
             metrics: dispatch.metrics(),
-            queue: dispatch.queue().await,
+            queue: dispatch.queue(),
             uptime: self.started_at.elapsed(),
         };
         Ok(numbers.response())

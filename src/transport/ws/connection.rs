@@ -26,7 +26,9 @@ use crate::protocol::{
 use crate::shutdown::Phase;
 use crate::transport::io_budget::InboundLimits;
 use crate::transport::listener::Place;
+use crate::transport::shares::Share;
 
+use super::answers::{ConnectionBudget, Reserved};
 use super::ends::Ends;
 use super::event::{Event, Sequel};
 use super::feed::Cursor;
@@ -36,7 +38,7 @@ use super::keepalive::{self, Keepalive};
 use super::methods::{self, Served};
 use super::native::{Native, as_u64};
 use super::outbox::{Outbox, Overflow};
-use super::registry::{CloseHandle, PreauthPlace, Registration};
+use super::registry::{CloseHandle, Registration};
 use super::requests::{After, Attempt, Done, Requests};
 use super::runs::Watch;
 use super::socket::{Incoming, Socket, SocketError, SocketLimits, Turn};
@@ -67,7 +69,7 @@ pub(super) struct Upgrade<S> {
     /// The head of the request.
     pub(super) head: Head,
     /// The socket's place among the unauthenticated ones of its address.
-    pub(super) preauth: PreauthPlace,
+    pub(super) preauth: Share,
     /// The socket's place among all connections.
     pub(super) place: Arc<Place>,
 }
@@ -97,7 +99,7 @@ struct Entrance {
     /// What the peer was challenged with.
     nonce: Arc<str>,
     deciding: Option<BoxFuture<'static, Decided>>,
-    _place: PreauthPlace,
+    _place: Share,
 }
 
 /// How an authentication ended.
@@ -121,7 +123,9 @@ pub(super) struct Open {
     /// Ends that wait until the acknowledgement of their run was read.
     ends: Ends,
     /// Answers that wait behind such an end, and whose end it is.
-    late: VecDeque<(WireId, Reply)>,
+    late: VecDeque<(WireId, Reply, Option<Reserved>)>,
+    /// What its large answers may hold.
+    pub(super) answers: ConnectionBudget,
     /// Whether the peer is so far behind that it loses what may be lost.
     is_shedding: bool,
     /// Whether it was told the goodbye; what has been answered still goes out.
@@ -264,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let Stage::Open(open) = &mut self.stage else {
             return false;
         };
-        let Some((_run, reply)) = open.next_late() else {
+        let Some((_run, reply, _reserved)) = open.next_late() else {
             return false;
         };
         self.machine.handle_reply(reply);
@@ -281,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if !open.is_leaving || !self.machine.is_open() {
                 return false;
             }
-            for (_run, reply) in std::mem::take(&mut open.late) {
+            for (_run, reply, _reserved) in std::mem::take(&mut open.late) {
                 self.machine.handle_reply(reply);
             }
             let Some(done) = open.requests.next().now_or_never() else {
@@ -534,6 +538,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             batch: VecDeque::new(),
             ends: Ends::default(),
             late: VecDeque::new(),
+            answers: ConnectionBudget::default(),
             is_shedding: false,
             is_leaving: false,
             keepalive: Keepalive::new(native.config.ping_interval, Instant::now()),
@@ -552,7 +557,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match done.after {
             After::Nothing => {
                 if let Some(run) = open.held_end() {
-                    open.late.push_back((run, done.reply));
+                    open.late.push_back((run, done.reply, done.reserved));
                 } else {
                     self.machine.handle_reply(done.reply);
                 }
@@ -652,8 +657,8 @@ impl Open {
     }
 
     /// Takes an answer out whose end has been handed on.
-    fn next_late(&mut self) -> Option<(WireId, Reply)> {
-        let (run, _reply) = self.late.front()?;
+    fn next_late(&mut self) -> Option<(WireId, Reply, Option<Reserved>)> {
+        let (run, ..) = self.late.front()?;
         if self.next_end() == Some(run) {
             return None;
         }

@@ -1,5 +1,5 @@
 //! Devices on the wire: what auth knows in the words of the dialect, events about them, and the end
-//! of connections whose credential is none any more.
+//! of connections and runs whose credential is none any more.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::auth::device::{
     PairRequest, PairedDevice, PairingReason, PairingRequired, ProofError,
 };
 use crate::auth::{self, ScopeSet};
+use crate::dispatch::Dispatch;
 use crate::protocol::events::Event as Kind;
 use crate::protocol::events::device::{DevicePairResolved, PairDecision};
 use crate::protocol::methods::device as wire;
@@ -23,6 +24,7 @@ use super::registry::Registry;
 pub(super) struct DeviceTeller {
     pub(super) feed: Arc<Feed<Event>>,
     pub(super) registry: Arc<Registry>,
+    pub(super) dispatch: Arc<Dispatch>,
 }
 
 impl DeviceWatcher for DeviceTeller {
@@ -52,6 +54,9 @@ impl DeviceWatcher for DeviceTeller {
             }
             DeviceNotice::Invalidated(invalidation) => {
                 self.registry.close_invalid(invalidation);
+                if invalidation.ends_runs() {
+                    self.dispatch.withdraw_device(&invalidation.device);
+                }
                 return;
             }
         };

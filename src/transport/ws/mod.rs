@@ -3,6 +3,7 @@
 //! `upgrade` answers the handshake, `connection` is the one task of a socket, `methods` carries
 //! requests out, `feed` takes events to everybody, and `watch`, `runs` and `changes` make them.
 
+mod answers;
 mod changes;
 mod connection;
 mod devices;
@@ -39,6 +40,7 @@ use crate::transport::listener::Place;
 use crate::transport::serve::TransportParts;
 use crate::transport::sniff::Handshake;
 
+use answers::AnswerBudget;
 use devices::DeviceTeller;
 use feed::{Feed, FeedLimits};
 use native::{HealthBoard, Native, Starts};
@@ -70,6 +72,10 @@ impl NativeFront {
             runs: Runs::default(),
             followers: Arc::default(),
             starts: Starts::new(),
+            answers: AnswerBudget::new(
+                config.answer_bytes_max,
+                config.answer_bytes_per_connection_max,
+            ),
             boot_id: parts.ids.random().to_string().into(),
             features: native::features(),
             itself: native::itself(),
@@ -87,6 +93,7 @@ impl NativeFront {
         native.auth.devices().set_watcher(Arc::new(DeviceTeller {
             feed: Arc::clone(&native.feed),
             registry: Arc::clone(&native.registry),
+            dispatch: Arc::clone(&native.dispatch),
         }));
         let front = Self {
             native: Arc::new(native),

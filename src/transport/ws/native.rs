@@ -20,6 +20,7 @@ use crate::protocol::{EncodedEvent, Features, PUBLISHED_MODEL_CATALOG, StateVers
 use crate::shutdown::{Drain, Tasks};
 use crate::transport::TransportConfig;
 
+use super::answers::AnswerBudget;
 use super::event::{Audience, Event};
 use super::feed::Feed;
 use super::interest::Followers;
@@ -52,6 +53,7 @@ pub(super) struct Native {
     pub(super) runs: Runs,
     pub(super) followers: Arc<Followers>,
     pub(super) starts: Starts,
+    pub(super) answers: Arc<AnswerBudget>,
     /// One random text per start of the process.
     pub(super) boot_id: Arc<str>,
     pub(super) features: Features,

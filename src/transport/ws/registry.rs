@@ -3,8 +3,8 @@
 //!
 //! The lock is never held across an await, and every entry is removed by a guard.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use crate::auth::device::Invalidation;
 use crate::ids::ConnectionId;
 use crate::metrics::Metrics;
 use crate::protocol::Close;
+use crate::transport::shares::{Share, Shares};
 
 use super::devices::close_of;
 
@@ -49,7 +50,7 @@ impl CloseHandle {
 /// The open native connections.
 #[derive(Debug)]
 pub(super) struct Registry {
-    preauth_per_address_max: u32,
+    preauth: Arc<Shares>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
 }
@@ -57,7 +58,6 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     open: BTreeMap<ConnectionId, Entry>,
-    preauth: HashMap<IpAddr, u32>,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Registry {
     /// Nobody is connected.
     pub(super) fn new(preauth_per_address_max: u32, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
-            preauth_per_address_max,
+            preauth: Shares::new(preauth_per_address_max),
             metrics,
             state: Mutex::default(),
         })
@@ -78,19 +78,8 @@ impl Registry {
 
     /// A place for a connection of this address that has not authenticated; `None` when all are
     /// taken.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<PreauthPlace> {
-        let address = share_of(address);
-        let mut state = self.lock();
-        let taken = state.preauth.entry(address).or_default();
-        if *taken >= self.preauth_per_address_max {
-            return None;
-        }
-        *taken += 1;
-        drop(state);
-        Some(PreauthPlace {
-            registry: Arc::clone(self),
-            address,
-        })
+    pub(super) fn admit(&self, address: IpAddr) -> Option<Share> {
+        self.preauth.take(address)
     }
 
     /// Enters a connection that has authenticated.
@@ -148,25 +137,6 @@ impl Registry {
     }
 }
 
-/// One of the places an address has for connections that have not authenticated.
-#[derive(Debug)]
-pub(super) struct PreauthPlace {
-    registry: Arc<Registry>,
-    address: IpAddr,
-}
-
-impl Drop for PreauthPlace {
-    fn drop(&mut self) {
-        let mut state = self.registry.lock();
-        if let Some(taken) = state.preauth.get_mut(&self.address) {
-            *taken -= 1;
-            if *taken == 0 {
-                state.preauth.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// An authenticated connection's entry.
 #[derive(Debug)]
 pub(super) struct Registration {
@@ -181,17 +151,6 @@ impl Drop for Registration {
     }
 }
 
-/// Whom an address shares its places with: whoever has one IPv6 address has the whole /64.
-fn share_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => v4.into(),
-            None => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,27 +161,6 @@ mod tests {
 
     fn registry(per_address: u32) -> Arc<Registry> {
         Registry::new(per_address, Arc::default())
-    }
-
-    #[test]
-    fn an_address_has_a_fixed_number_of_places_and_gets_them_back() {
-        let registry = registry(2);
-        let address: IpAddr = "192.0.2.1".parse().unwrap();
-        let first = registry.admit(address).unwrap();
-        let mapped = "::ffff:192.0.2.1".parse().unwrap();
-        let _second = registry.admit(mapped).unwrap();
-        assert!(registry.admit(address).is_none());
-        assert!(registry.admit("192.0.2.2".parse().unwrap()).is_some());
-        drop(first);
-        assert!(registry.admit(address).is_some());
-    }
-
-    #[test]
-    fn a_network_of_one_subscriber_counts_as_one_address() {
-        let registry = registry(1);
-        let _first = registry.admit("2001:db8::1".parse().unwrap()).unwrap();
-        assert!(registry.admit("2001:db8::2:3".parse().unwrap()).is_none());
-        assert!(registry.admit("2001:db8:0:1::1".parse().unwrap()).is_some());
     }
 
     #[tokio::test]

@@ -16,6 +16,8 @@ use tokio::sync::oneshot;
 use crate::ids::WireId;
 use crate::protocol::{Close, Reply};
 
+use super::answers::Reserved;
+
 /// Requests that end soon, at once.
 const SHORT_MAX: usize = 32;
 
@@ -29,6 +31,8 @@ pub(super) struct Done {
     pub(super) reply: Reply,
     /// What the connection has to do beside sending it.
     pub(super) after: After,
+    /// The memory of a large response, held until the connection has it.
+    pub(super) reserved: Option<Reserved>,
 }
 
 /// What is to be done when a response is sent.
@@ -73,6 +77,7 @@ impl From<Reply> for Done {
         Self {
             reply,
             after: After::Nothing,
+            reserved: None,
         }
     }
 }

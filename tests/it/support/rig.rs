@@ -16,6 +16,7 @@ use clawport::internals::clock::{Clock, SystemClock};
 use clawport::internals::dispatch::{
     AgentCatalog, AgentEntry, AgentIdentity, AgentLimits, ConfigSnapshot, ConfigView, Dispatch,
     GatewayIdentity, LogTail, LogTailQuery, LogView, ModelEntry, NoDefaultAgent, Parts,
+    RunSettings,
 };
 use clawport::internals::events::{Bus, InProcessBus, Logs, LogsConfig};
 use clawport::internals::metrics::Metrics;
@@ -167,7 +168,7 @@ impl Rig {
     pub(crate) async fn quiet(&self) {
         let quiet = async {
             loop {
-                let load = self.scheduler.load().await;
+                let load = self.scheduler.load();
                 if load.active == 0 && load.waiting == 0 && load.lanes == 0 {
                     return;
                 }
@@ -206,6 +207,8 @@ impl Shared {
         let shared_bus: Arc<dyn Bus> = Arc::clone(&bus) as _;
         let logs = Arc::new(Logs::new(LogsConfig::default()));
         let ledger: Arc<dyn Ledger> = Arc::clone(&config.ledger) as _;
+        let agents = Catalog::new(&config.agents, config.default_agent, config.limits);
+        let agents: Arc<dyn AgentCatalog> = Arc::new(agents);
         let parts = SchedulerParts {
             tasks: self.tasks.clone(),
             drain: self.drain.clone(),
@@ -216,17 +219,19 @@ impl Shared {
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
             metrics: Arc::clone(&self.metrics),
+            settings: Arc::new(RunSettings {
+                agents: Arc::clone(&agents),
+            }),
         };
         let scheduler = SchedulerHandle::start(&config.scheduler, parts);
         bus.set_control(Arc::new(scheduler.clone()));
-        let agents = Catalog::new(&config.agents, config.default_agent, config.limits);
         let dispatch = Arc::new(Dispatch::new(Parts {
             scheduler: scheduler.clone(),
             queue: config.scheduler.queue,
             ledger,
             logs,
             bus: shared_bus,
-            agents: Arc::new(agents),
+            agents,
             config: Arc::new(PlainConfig),
             log_lines: Arc::new(NoLines),
             rates: Arc::clone(&self.rates),

@@ -125,6 +125,7 @@ mod tests {
         EntryBody::User {
             text,
             images: Vec::new(),
+            withheld: false,
         }
     }
 

@@ -266,6 +266,7 @@ mod tests {
             entry(EntryBody::User {
                 text: text.to_owned(),
                 images: Vec::new(),
+                withheld: false,
             })
         };
         let summary = "s".to_owned();

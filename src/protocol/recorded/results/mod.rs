@@ -128,6 +128,7 @@ impl Fixture {
         let user = EntryBody::User {
             text: "hello".to_owned(),
             images: Vec::new(),
+            withheld: false,
         };
         [
             entry(1, user),

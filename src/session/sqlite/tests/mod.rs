@@ -153,7 +153,7 @@ async fn a_full_queue_refuses_new_runs_but_not_the_end_of_old_ones() {
         .filter(|begun| matches!(begun, Err(LedgerError::Busy)))
         .count();
     assert_eq!(refused, 1);
-    assert_eq!(ended.unwrap().len(), 1);
+    assert_eq!(ended.unwrap().entries.len(), 1);
 }
 
 #[tokio::test]

@@ -24,22 +24,27 @@ use crate::protocol::transcript::{View, history_messages};
 use crate::protocol::{Bounded, ErrorBody};
 use crate::run::{Entry, EntryBody};
 use crate::session::SessionRecord;
+use crate::transport::ws::connection::Open;
 use crate::transport::ws::native::as_u64;
 use crate::transport::ws::rows;
 
 use super::system::as_usize;
-use super::{Call, Served, agents, sessions, short};
+use super::{Call, Served, agents, sessions};
 
 /// Entries a cursor may be behind before its owner is told to read everything again.
 const DELTA_MAX: u64 = 200;
 
-pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn read(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: ChatHistoryParams = call.params(params)?;
     if let Some(refusal) = params.refusal() {
         return Err(call.invalid(refusal));
     }
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         match load(&call, &params).await {
             Ok(result) if call.is_v3() && result.kind != Some(HistoryKind::Reset) => {
                 call.ok(&result.for_v3())
@@ -50,21 +55,28 @@ pub(super) fn read(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
     }))
 }
 
-pub(super) fn startup(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn startup(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: ChatStartupParams = call.params(params)?;
     if let Some(refusal) = params.refusal() {
         return Err(call.invalid(refusal));
     }
     let call = call.clone();
-    Ok(short(async move {
-        match open(&call, params).await {
+    Ok(call.clone().large(open, async move {
+        match load_startup(&call, params).await {
             Ok(result) => call.ok(&result),
             Err(error) => call.refuse(&error),
         }
     }))
 }
 
-async fn open(call: &Call, params: ChatStartupParams) -> Result<ChatStartupResult, ErrorBody> {
+async fn load_startup(
+    call: &Call,
+    params: ChatStartupParams,
+) -> Result<ChatStartupResult, ErrorBody> {
     let key = match (&params.session_key, &params.short_id) {
         (Some(key), _) => key.clone(),
         (None, short_id) => {
@@ -87,7 +99,11 @@ async fn open(call: &Call, params: ChatStartupParams) -> Result<ChatStartupResul
     })
 }
 
-pub(super) fn session(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn session(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: SessionsGetParams = call.params(params)?;
     let key = params
         .session()
@@ -98,7 +114,7 @@ pub(super) fn session(call: &Call, params: Option<&RawValue>) -> Result<Served, 
         ..ChatHistoryParams::new(key.to_owned())
     };
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         match load(&call, &params).await {
             Ok(history) => call.ok(&SessionsGetResult {
                 messages: history.messages.unwrap_or_default(),
@@ -108,7 +124,11 @@ pub(super) fn session(call: &Call, params: Option<&RawValue>) -> Result<Served, 
     }))
 }
 
-pub(super) fn message(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn message(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: ChatMessageGetParams = call.params(params)?;
     let query = MessageQuery {
         session_key: params.session_key.to_string(),
@@ -117,7 +137,7 @@ pub(super) fn message(call: &Call, params: Option<&RawValue>) -> Result<Served, 
         entry_id: entry_id(&params.message_id).to_owned(),
     };
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         let dispatch = &call.native.dispatch;
         let found = dispatch.chat_message(&call.peer.caller, query).await;
         call.answer(found.map(|entry| match entry {
@@ -128,10 +148,14 @@ pub(super) fn message(call: &Call, params: Option<&RawValue>) -> Result<Served, 
 }
 
 /// The bytes of an image, which histories only name.
-pub(super) fn artifact(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn artifact(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: ArtifactsDownloadParams = call.params(params)?;
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         match image(&call, &params).await {
             Ok(Some((entry, index))) => {
                 match ArtifactsDownloadResult::image(&params, &entry, index) {
@@ -146,7 +170,11 @@ pub(super) fn artifact(call: &Call, params: Option<&RawValue>) -> Result<Served,
 }
 
 /// The newest images of a session.
-pub(super) fn artifacts(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn artifacts(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: ArtifactsListParams = call.params(params)?;
     let Some(session_key) = params.session_key.as_deref().map(str::to_owned) else {
         let error = ArtifactError::NoSession { method: call.name };
@@ -164,7 +192,7 @@ pub(super) fn artifacts(call: &Call, params: Option<&RawValue>) -> Result<Served
     };
     let limit = params.limit.map_or(ARTIFACTS_LIMIT_DEFAULT, Bounded::get);
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         let dispatch = &call.native.dispatch;
         match dispatch.chat_history(&call.peer.caller, query).await {
             Ok(history) => {

@@ -27,6 +27,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{CallFacts, Operation};
 use crate::dispatch::DispatchError;
@@ -40,6 +42,7 @@ use crate::protocol::{
 
 use chat::Manner;
 
+use super::answers::BudgetUsedUp;
 use super::connection::Open;
 use super::handshake::Peer;
 use super::interest::Scope;
@@ -133,24 +136,24 @@ fn route(
         Method::AgentIdentityGet => agents::identity(call, params),
         Method::ModelsList => agents::models(call, params),
         Method::RunsList => runs::list(call, params),
-        Method::RunsGet => runs::get(call, params),
+        Method::RunsGet => runs::get(call, open, params),
         Method::Agent => agent::start(call, open, params),
         Method::AgentWait => agent::wait(call, params),
         Method::ChatSend => chat::send(call, open, params),
-        Method::ChatHistory => history::read(call, params),
-        Method::ChatStartup => history::startup(call, params),
+        Method::ChatHistory => history::read(call, open, params),
+        Method::ChatStartup => history::startup(call, open, params),
         Method::ChatMetadata => agents::metadata(call, params),
-        Method::ChatMessageGet => history::message(call, params),
-        Method::ArtifactsList => history::artifacts(call, params),
-        Method::ArtifactsDownload => history::artifact(call, params),
+        Method::ChatMessageGet => history::message(call, open, params),
+        Method::ArtifactsList => history::artifacts(call, open, params),
+        Method::ArtifactsDownload => history::artifact(call, open, params),
         Method::CommandsList => agents::commands(call, params),
         Method::ChatAbort => chat::abort(call, open, params),
         Method::ChatInject => chat::inject(call, open, params),
-        Method::SessionsList => sessions::list(call, params),
+        Method::SessionsList => sessions::list(call, open, params),
         Method::SessionsResolve => sessions::resolve(call, params),
-        Method::SessionsDescribe => sessions::describe(call, params),
-        Method::SessionsGet => history::session(call, params),
-        Method::SessionsPreview => sessions::preview(call, params),
+        Method::SessionsDescribe => sessions::describe(call, open, params),
+        Method::SessionsGet => history::session(call, open, params),
+        Method::SessionsPreview => sessions::preview(call, open, params),
         Method::SessionsCreate => create::create(call, open, params),
         Method::SessionsSend => chat::send_to_session(call, open, params, Manner::Send),
         Method::SessionsSteer => chat::send_to_session(call, open, params, Manner::Steer),
@@ -177,7 +180,7 @@ fn route(
         Method::SystemEvent => notes::system_event(call, open, params),
         Method::SetHeartbeats => notes::set_heartbeats(call, params),
         Method::ObserverVisibility => notes::visibility(call, params),
-        Method::SessionsSearch => sessions::search(call, params),
+        Method::SessionsSearch => sessions::search(call, open, params),
         Method::ConfigSchemaLookup => notes::config_lookup(call, params),
         Method::DiagnosticsStability => notes::stability(call, params),
         Method::SystemInfo => system::info(call, params),
@@ -274,7 +277,37 @@ impl Call {
         &self,
         work: impl Future<Output = Done> + Send + 'static,
     ) -> BoxFuture<'static, Done> {
-        let task = self.native.tasks.spawn("ws.request", work);
+        self.joined(self.native.tasks.spawn("ws.request", work))
+    }
+
+    /// A request that only reads, whose answer may be large: it waits for its share of the memory
+    /// of such answers. It is made in a task of its own, so that a peer that does not read holds
+    /// nothing but answers that are made.
+    fn large(&self, open: &mut Open, work: impl Future<Output = Reply> + Send + 'static) -> Served {
+        let budget = Arc::clone(&self.native.answers);
+        let own = budget.share_of(&mut open.answers);
+        let call = self.clone();
+        let work = async move {
+            let mut reserved = match budget.reserve(own).await {
+                Ok(reserved) => reserved,
+                Err(used_up) => return Done::from(call.used_up(used_up)),
+            };
+            let reply = work.await;
+            reserved.shrink(reply.bytes());
+            Done {
+                reserved: Some(reserved),
+                ..Done::from(reply)
+            }
+        };
+        let task = self.native.tasks.spawn("ws.answer", work);
+        Served::Short(self.joined(AbortOnDropHandle::new(task)))
+    }
+
+    /// What a task of this call comes to.
+    fn joined(
+        &self,
+        task: impl Future<Output = Result<Done, JoinError>> + Send + 'static,
+    ) -> BoxFuture<'static, Done> {
         let call = self.clone();
         Box::pin(async move {
             match task.await {
@@ -299,6 +332,12 @@ impl Call {
     /// A name for a run whose caller gave none.
     fn fresh_run(&self) -> String {
         self.native.ids.random().to_string()
+    }
+
+    fn used_up(&self, error: BudgetUsedUp) -> Reply {
+        tracing::debug!(method = self.name, "no room for a large answer");
+        let code = ErrorCode::Overloaded;
+        self.refuse(&ErrorBody::of(code, self.peer.protocol, error.to_string()))
     }
 
     fn internal(&self) -> ErrorBody {
@@ -375,6 +414,7 @@ impl Start {
                     alias: attempted.alias,
                     second: attempted.second,
                 })),
+                reserved: None,
             }
         });
         Box::pin(async move {

@@ -7,6 +7,7 @@ use crate::protocol::methods::runs::{
     RUNS_DEFAULT, RunParts, RunRow, RunsGetParams, RunsGetResult, RunsListParams, RunsListResult,
 };
 use crate::protocol::{Bounded, ErrorBody};
+use crate::transport::ws::connection::Open;
 
 use super::{Call, Served, short};
 
@@ -26,11 +27,15 @@ pub(super) fn list(call: &Call, params: Option<&RawValue>) -> Result<Served, Err
     }))
 }
 
-pub(super) fn get(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn get(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: RunsGetParams = call.params(params)?;
     let run_id = params.run_id.to_string();
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         let dispatch = &call.native.dispatch;
         match dispatch.run(&call.peer.caller, &run_id).await {
             Ok(Some(found)) => call.ok(&RunsGetResult {

@@ -34,10 +34,15 @@ use super::{Call, Served, short};
 /// Sessions among which one is looked for by the name that links show.
 const SLUGS_MAX: u32 = 200;
 
-pub(super) fn list(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn list(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: SessionsListParams = call.params(params)?;
     let call = call.clone();
-    Ok(short(
+    Ok(call.clone().large(
+        open,
         async move { call.answer(read_list(&call, params).await) },
     ))
 }
@@ -99,10 +104,14 @@ fn list_of(params: SessionsListParams) -> SessionList {
     }
 }
 
-pub(super) fn search(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn search(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: SessionsSearchParams = call.params(params)?;
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         let found = find_messages(&call, params).await;
         call.answer(found)
     }))
@@ -177,14 +186,18 @@ fn hit(session: &SessionRecord, found: &FoundMessage) -> SearchHit {
     }
 }
 
-pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn describe(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: SessionsDescribeParams = call.params(params)?;
     let texts = SessionTexts {
         title: params.include_derived_titles.unwrap_or(false),
         last_message: params.include_last_message.unwrap_or(false),
     };
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         let native = &call.native;
         let found = native
             .dispatch
@@ -201,10 +214,14 @@ pub(super) fn describe(call: &Call, params: Option<&RawValue>) -> Result<Served,
     }))
 }
 
-pub(super) fn preview(call: &Call, params: Option<&RawValue>) -> Result<Served, ErrorBody> {
+pub(super) fn preview(
+    call: &Call,
+    open: &mut Open,
+    params: Option<&RawValue>,
+) -> Result<Served, ErrorBody> {
     let params: SessionsPreviewParams = call.params(params)?;
     let call = call.clone();
-    Ok(short(async move {
+    Ok(call.clone().large(open, async move {
         let mut previews = Vec::new();
         for key in params.sessions() {
             previews.push(preview_of(&call, key, &params).await);
