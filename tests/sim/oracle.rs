@@ -442,9 +442,8 @@ fn later_lives(happened: &Happened) -> HashMap<&String, usize> {
     lives.collect()
 }
 
-/// What runs said is what the model said, and what the transcript keeps.
-fn check_texts(happened: &Happened, found: &mut Vec<String>) {
-    let scripts = scripts(&happened.plan);
+/// What the transcript keeps of each answer; nothing that was asked is in it twice.
+fn kept_texts<'a>(happened: &'a Happened, found: &mut Vec<String>) -> HashMap<&'a String, String> {
     let mut kept: HashMap<&String, String> = HashMap::new();
     let mut users: HashMap<&String, u32> = HashMap::new();
     for fact in happened.facts() {
@@ -470,6 +469,13 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
             ));
         }
     }
+    kept
+}
+
+/// What runs said is what the model said, and what the transcript keeps.
+fn check_texts(happened: &Happened, found: &mut Vec<String>) {
+    let scripts = scripts(&happened.plan);
+    let kept = kept_texts(happened, found);
     let mut wires = HashMap::new();
     let mut texts = HashMap::new();
     let goes_on = later_lives(happened);
@@ -486,9 +492,9 @@ fn check_texts(happened: &Happened, found: &mut Vec<String>) {
                     .get(run)
                     .is_some_and(|(wire, _)| goes_on.get(wire) > Some(&at)) =>
             {
-                if *status != "aborted" || !text.is_empty() {
-                    found.push(format!("run {run} ended {status}, {text:?}, and went on"));
-                }
+                let is_cut = *status == "aborted" && text.is_empty();
+                let went_on = format!("run {run} ended {status}, {text:?}, and went on");
+                found.extend((!is_cut).then_some(went_on));
             }
             Fact::Ended { run, status, text } => {
                 let Some((wire, stored)) = wires.get(run) else {

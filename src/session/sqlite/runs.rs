@@ -75,6 +75,9 @@ pub(super) fn begin(tx: &Tx<'_>, begin: &Begin) -> Result<BeginOutcome, StepErro
 fn head(conn: &Connection, begin: &Begin) -> Result<Head, StepError> {
     let target = &begin.target;
     let found = Head::by_key(conn, &target.key)?;
+    if let Some(found) = &found {
+        found.check(target.lease, target.expected_session_id)?;
+    }
     let settings = found.as_ref().and_then(|head| head.settings.as_deref());
     if begin.guard != Guard::default() {
         let settings = settings.map(serde_json::from_str).transpose()?;
@@ -478,7 +481,9 @@ fn terminal(conn: &Connection, row: i64) -> Result<Terminal, StepError> {
 fn end_folded(conn: &Connection, end: &End, head: &Current) -> Result<(), StepError> {
     let terminal = end.terminal.of_folded();
     let mut update = conn.prepare_cached(
-        "UPDATE run INDEXED BY run_open SET terminal = ?3,          kept_until_ms = iif(idempotency IS NULL, NULL, ?4), waiting = NULL, resume = NULL          WHERE session = ?1 AND terminal IS NULL AND folded_into = ?2",
+        "UPDATE run INDEXED BY run_open SET terminal = ?3, \
+         kept_until_ms = iif(idempotency IS NULL, NULL, ?4), waiting = NULL, resume = NULL \
+         WHERE session = ?1 AND terminal IS NULL AND folded_into = ?2",
     )?;
     update.execute(params![
         head.session,
@@ -539,7 +544,7 @@ pub(super) fn find(
 ) -> Result<Option<RunRecord>, StepError> {
     let sql = format!(
         "SELECT {RUN_COLUMNS} FROM run WHERE wire_digest = ?1 AND wire_id = ?2 \
-         ORDER BY principal IS NOT ?3, id DESC LIMIT 1"
+         ORDER BY ?3 IS NOT NULL AND principal IS NOT ?3, id DESC LIMIT 1"
     );
     let mut select = conn.prepare_cached(&sql)?;
     let digest = short_digest(wire_id.as_str());
