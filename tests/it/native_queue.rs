@@ -104,9 +104,9 @@ async fn a_steered_turn_reads_message_answer_message_answer() {
     queued(&native, "r1", "steer").await;
     native.delta("r1").await;
     queued(&native, "r2", "steer").await;
+    assert_eq!(native.end("r1").await.text(), "ask r1\n\nask r2");
     let taken = native.end("r2").await;
     assert_eq!((taken.state(), &*taken.text()), ("final", ""));
-    assert_eq!(native.end("r1").await.text(), "ask r1\n\nask r2");
     let said = |role: &str, text: &str| (role.to_owned(), text.to_owned());
     let expected = [
         said("user", "ask r1"),
