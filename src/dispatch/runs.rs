@@ -567,23 +567,15 @@ pub(super) fn limits(agent: &AgentEntry, timeout: Option<Duration>) -> RunLimits
 
 fn refused(error: SubmitError, session: &SessionKey) -> DispatchError {
     use crate::session::{Guarded, LedgerError};
+    let full = |what| DispatchError::Overloaded {
+        what,
+        retry_after: RETRY_AFTER_FULL,
+    };
     match error {
-        SubmitError::LaneFull => DispatchError::Overloaded {
-            what: "the queue of the session",
-            retry_after: RETRY_AFTER_FULL,
-        },
-        SubmitError::GatewayFull => DispatchError::Overloaded {
-            what: "the queue of the gateway",
-            retry_after: RETRY_AFTER_FULL,
-        },
-        SubmitError::CredentialFull => DispatchError::Overloaded {
-            what: "the credential's share of the queue",
-            retry_after: RETRY_AFTER_FULL,
-        },
-        SubmitError::PartyFull => DispatchError::Overloaded {
-            what: "the caller's share of the queue",
-            retry_after: RETRY_AFTER_FULL,
-        },
+        SubmitError::LaneFull => full("the queue of the session"),
+        SubmitError::GatewayFull => full("the queue of the gateway"),
+        SubmitError::CredentialFull => full("the credential's share of the queue"),
+        SubmitError::PartyFull => full("the caller's share of the queue"),
         SubmitError::Draining => DispatchError::Draining,
         SubmitError::Ledger(LedgerError::Guarded(Guarded::SendDenied)) => {
             DispatchError::SendBlocked
